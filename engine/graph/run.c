@@ -1,0 +1,94 @@
+/* run.c -- runs a planned graph; host data in and out; the search for the op that went bad. */
+#include "engine/graph/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static vmae_status run_node(vmae_graph *g, const vmae_node *node, bool accumulate)
+{
+    return node->rule->run(g->be, node, accumulate || node->accumulates);
+}
+
+vmae_status vmae_graph_run(vmae_graph *g, bool accumulate)
+{
+    if (!g->planned || (accumulate && !g->accumulates))
+        return vmae_fail(VMAE_EINTERNAL, "the graph is run before it was planned for this");
+    for (size_t i = 0; i < g->node_count; i++) {
+        const vmae_status st = run_node(g, g->nodes[i], accumulate);
+        if (st != VMAE_OK)
+            return vmae_fail_in(st, "%s (op %zu)", g->nodes[i]->rule->name, i);
+    }
+    return VMAE_OK;
+}
+
+/* Copies any tensor that holds data right now to host floats. */
+static vmae_status read_floats(const vmae_graph *g, const vmae_tensor *tensor, float *to)
+{
+    const size_t count = (size_t)vmae_count(tensor);
+    if (tensor->type == VMAE_F32)
+        return g->be->download(g->be, to, tensor->data, count * sizeof *to);
+    void *raw = vmae_calloc(count, vmae_type_size(tensor->type));
+    if (!raw)
+        return VMAE_ENOMEM;
+    const vmae_status st = g->be->download(g->be, raw, tensor->data, count * vmae_type_size(tensor->type));
+    for (size_t i = 0; st == VMAE_OK && i < count; i++) {
+        if (tensor->type == VMAE_I32)
+            to[i] = (float)((const int32_t *)raw)[i];
+        else {
+            const uint32_t bits = (uint32_t)((const vmae_bf16 *)raw)[i] << 16;
+            memcpy(&to[i], &bits, sizeof bits);
+        }
+    }
+    free(raw);
+    return st;
+}
+
+static vmae_status check_finite(const vmae_graph *g, const vmae_node *node, const vmae_tensor *tensor)
+{
+    const size_t count = (size_t)vmae_count(tensor);
+    float *values = vmae_calloc(count, sizeof *values);
+    if (!values)
+        return VMAE_ENOMEM;
+    vmae_status st = read_floats(g, tensor, values);
+    for (size_t i = 0; st == VMAE_OK && i < count; i++) {
+        if (isfinite(values[i]))
+            continue;
+        const vmae_tensor *param = NULL;
+        for (int k = 0; k < node->inputs && !param; k++)
+            param = node->in[k] && node->in[k]->role == VMAE_ROLE_PARAM ? node->in[k] : NULL;
+        st = vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s, is the first whose result %s is not finite (%g at element %zu)",
+                       node->number, node->rule->name, param ? " of " : "", param ? param->name : "",
+                       vmae_shape_text(tensor->shape), (double)values[i], i);
+    }
+    free(values);
+    return st;
+}
+
+vmae_status vmae_graph_find_nonfinite(vmae_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const vmae_node *node = g->nodes[i];
+        VMAE_TRY(run_node(g, node, false));
+        for (int k = 0; k < node->outputs; k++)
+            if (node->out[k] && node->out[k]->type != VMAE_I32)
+                VMAE_TRY(check_finite(g, node, node->out[k]));
+    }
+    return VMAE_OK;
+}
+
+vmae_status vmae_tensor_write(vmae_graph *g, vmae_tensor *tensor, const void *from, int64_t count)
+{
+    if (!tensor->data || tensor->role != VMAE_ROLE_INPUT || count != vmae_count(tensor))
+        return vmae_fail(VMAE_EINTERNAL, "%s %s cannot take %lld elements", tensor->name, vmae_shape_text(tensor->shape),
+                         (long long)count);
+    return g->be->upload(g->be, tensor->data, from, (size_t)count * vmae_type_size(tensor->type));
+}
+
+vmae_status vmae_tensor_read(vmae_graph *g, const vmae_tensor *tensor, float *to, int64_t count)
+{
+    if (!tensor->data || (tensor->role == VMAE_ROLE_RESULT && !tensor->keep) || count != vmae_count(tensor))
+        return vmae_fail(VMAE_EINTERNAL, "%s %s cannot be read as %lld elements", tensor->name,
+                         vmae_shape_text(tensor->shape), (long long)count);
+    return read_floats(g, tensor, to);
+}
