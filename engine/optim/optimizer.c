@@ -1,0 +1,173 @@
+/* optimizer.c -- state, clipping, one pass a step. The arithmetic is in backend/. */
+#include "engine/optim/optimizer.h"
+
+#include "engine/core/mem.h"
+#include "engine/optim/groups.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct vmae_optimizer {
+    vmae_backend *be;
+    vmae_params *params;
+    vmae_optimizer_config config;
+    vmae_segment *segments;      /* host */
+    const vmae_param **segment_params;
+    int64_t count;
+    float *state[2];             /* m and v, or momentum and nothing */
+    float *norm;                 /* device: 1 + count */
+    double *scratch;             /* device: 4 * count */
+    float *host_norm;            /* 1 + count */
+    int64_t steps;
+};
+
+static const char *const state_names[2][2] = { { "optimizer.m", "optimizer.v" }, { "optimizer.momentum", NULL } };
+
+static const char *state_name(const vmae_optimizer *optimizer, int which)
+{
+    return state_names[optimizer->config.method != VMAE_ADAMW][which];
+}
+
+static void make_segments(vmae_optimizer *o)
+{
+    for (int i = 0; i < vmae_params_count(o->params); i++) {
+        const vmae_param *param = vmae_params_at(o->params, i);
+        if (!param->trainable)
+            continue;
+        const bool matrix = param->shape.rank > 1;
+        const bool decays = o->config.decays_by_pretraining_rule ? vmae_decays_in_pretraining(param->name, param->shape.rank) : matrix;
+        o->segment_params[o->count] = param;
+        o->segments[o->count++] = (vmae_segment){ .offset = param->offset, .count = param->count, .lr_scale = 1.0f, .matrix = matrix,
+                                                  .weight_decay = decays ? (float)o->config.weight_decay : 0.0f };
+    }
+}
+
+vmae_status vmae_optimizer_new(vmae_optimizer **optimizer, vmae_backend *be, vmae_params *params, const vmae_optimizer_config *config)
+{
+    vmae_status st = VMAE_ENOMEM;
+    const size_t most = (size_t)vmae_params_count(params);
+    vmae_optimizer *o = vmae_calloc(1, sizeof *o);
+    if (!o)
+        return VMAE_ENOMEM;
+    o->be = be;
+    o->params = params;
+    o->config = *config;
+    o->segments = vmae_calloc(most, sizeof *o->segments);
+    o->segment_params = vmae_calloc(most, sizeof *o->segment_params);
+    o->host_norm = vmae_calloc(1 + most, sizeof *o->host_norm);
+    if (!o->segments || !o->segment_params || !o->host_norm)
+        goto failed;
+    make_segments(o);
+    const size_t bytes = (size_t)vmae_params_trainable(params) * sizeof(float);
+    for (int i = 0; i < 2; i++)
+        if (state_name(o, i) && (st = be->allocate(be, (void **)&o->state[i], bytes)) != VMAE_OK)
+            goto failed;
+    if ((st = be->allocate(be, (void **)&o->norm, (size_t)(1 + o->count) * sizeof(float))) != VMAE_OK ||
+        (st = be->allocate(be, (void **)&o->scratch, (size_t)(4 * o->count) * sizeof(double))) != VMAE_OK)
+        goto failed;
+    *optimizer = o;
+    return VMAE_OK;
+failed:
+    vmae_optimizer_free(o);
+    return st;
+}
+
+void vmae_optimizer_free(vmae_optimizer *o)
+{
+    if (!o)
+        return;
+    o->be->release(o->be, o->state[0]);
+    o->be->release(o->be, o->state[1]);
+    o->be->release(o->be, o->norm);
+    o->be->release(o->be, o->scratch);
+    free(o->segments);
+    free(o->segment_params);
+    free(o->host_norm);
+    free(o);
+}
+
+/* The norm of the gradients as they lie; VMAE_EDIVERGED if it is not finite. */
+static vmae_status measure(vmae_optimizer *o, double *norm)
+{
+    const size_t bytes = (size_t)(1 + o->count) * sizeof(float);
+    VMAE_TRY(o->be->kernels->norms(o->be, o->norm, o->scratch, vmae_params_gradients(o->params), o->segments, o->count));
+    VMAE_TRY(o->be->download(o->be, o->host_norm, o->norm, bytes));
+    *norm = o->host_norm[0];
+    if (isfinite(*norm))
+        return VMAE_OK;
+    for (int64_t i = 0; i < o->count; i++)
+        if (!isfinite(o->host_norm[1 + i]))
+            return vmae_fail(VMAE_EDIVERGED, "the gradient of %s is not finite", o->segment_params[i]->name);
+    return vmae_fail(VMAE_EDIVERGED, "the gradient norm overflows");
+}
+
+vmae_status vmae_optimizer_step(vmae_optimizer *o, double lr, double scale, double *grad_norm)
+{
+    double norm;
+    VMAE_TRY(measure(o, &norm));
+    norm *= scale;
+    *grad_norm = norm;
+    const vmae_optimizer_config *c = &o->config;
+    const double clip = c->clip_grad > 0.0 ? fmin(1.0, c->clip_grad / (norm + 1e-6)) : 1.0;
+    const vmae_optim_step step = { .lr = (float)lr, .beta1 = (float)c->beta1, .beta2 = (float)c->beta2, .eps = (float)c->eps,
+                                   .momentum = (float)c->momentum, .trust = (float)c->trust, .nesterov = c->nesterov,
+                                   .grad_scale = (float)(scale * clip), .step = o->steps + 1 };
+    const vmae_kernels *k = o->be->kernels;
+    float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params);
+    vmae_bf16 *copy = vmae_params_copy(o->params);
+    switch (c->method) {
+    case VMAE_ADAMW: VMAE_TRY(k->adamw(o->be, values, copy, o->state[0], o->state[1], gradients, o->segments, o->count, &step)); break;
+    case VMAE_SGD: VMAE_TRY(k->sgd(o->be, values, copy, o->state[0], gradients, o->segments, o->count, &step)); break;
+    case VMAE_LARS: VMAE_TRY(k->lars(o->be, values, copy, o->state[0], o->scratch, gradients, o->segments, o->count, &step)); break;
+    }
+    o->steps++;
+    return VMAE_OK;
+}
+
+int64_t vmae_optimizer_steps(const vmae_optimizer *o)
+{
+    return o->steps;
+}
+
+vmae_status vmae_optimizer_save(const vmae_optimizer *o, vmae_writer *writer, float **floats)
+{
+    const int64_t n = vmae_params_trainable(o->params);
+    char steps[32];
+    float *host = vmae_calloc(2 * (size_t)n, sizeof *host);
+    if (!host)
+        return VMAE_ENOMEM;
+    *floats = host;
+    for (int i = 0; i < 2 && state_name(o, i); i++) {
+        VMAE_TRY(o->be->download(o->be, host + i * n, o->state[i], (size_t)n * sizeof *host));
+        VMAE_TRY(vmae_writer_add(writer, state_name(o, i), VMAE_ST_F32, 1, &n, host + i * n));
+    }
+    snprintf(steps, sizeof steps, "%lld", (long long)o->steps);
+    return vmae_writer_metadata(writer, "optimizer.steps", steps);
+}
+
+vmae_status vmae_optimizer_load(vmae_optimizer *o, const vmae_checkpoint *checkpoint)
+{
+    const int64_t n = vmae_params_trainable(o->params);
+    const char *steps = vmae_checkpoint_metadata(checkpoint, "optimizer.steps");
+    char *end = NULL;
+    const long long done = steps ? strtoll(steps, &end, 10) : -1;
+    if (done < 0 || *end)
+        return vmae_fail(VMAE_EDATA, "the state to resume from has optimizer.steps = \"%s\"; it must be a count", steps ? steps : "(absent)");
+    float *host = vmae_calloc((size_t)n, sizeof *host);
+    vmae_status st = host ? VMAE_OK : VMAE_ENOMEM;
+    for (int i = 0; st == VMAE_OK && i < 2 && state_name(o, i); i++) {
+        st = vmae_checkpoint_floats(checkpoint, state_name(o, i), host, 1, &n);
+        if (st == VMAE_OK)
+            st = o->be->upload(o->be, o->state[i], host, (size_t)n * sizeof *host);
+    }
+    free(host);
+    if (st == VMAE_OK)
+        o->steps = done;
+    return st;
+}
+
+vmae_status vmae_optimizer_state(const vmae_optimizer *o, int which, const vmae_param *param, float *to)
+{
+    return o->be->download(o->be, to, o->state[which] + param->offset, (size_t)param->count * sizeof *to);
+}
