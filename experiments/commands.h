@@ -1,0 +1,15 @@
+/* commands.h -- the sub-commands of `vicmae`. Each returns its exit code. argv[0] is "vicmae COMMAND". */
+#ifndef VMAE_EXPERIMENTS_COMMANDS_H
+#define VMAE_EXPERIMENTS_COMMANDS_H
+
+#include "experiments/protocol.h"
+
+int vmae_cmd_protocol(const vmae_protocol *protocol, int argc, char **argv);
+int vmae_cmd_info(int argc, char **argv);
+int vmae_cmd_options(int argc, char **argv);
+int vmae_cmd_bench(int argc, char **argv);
+
+/* Prints the last failure on stderr as "vicmae: ..." and returns its exit code. */
+int vmae_report(vmae_status status);
+
+#endif

@@ -1,0 +1,60 @@
+/* pretrain.h -- the parts of the pre-training protocol. Private to experiments/pretrain*.c and bench.c. */
+#ifndef VMAE_EXPERIMENTS_PRETRAIN_H
+#define VMAE_EXPERIMENTS_PRETRAIN_H
+
+#include "engine/optim/optimizer.h"
+#include "engine/optim/schedule.h"
+#include "experiments/encoder.h"
+
+/* ---- data: images, videos, or both in one batch ---- */
+
+typedef struct vmae_pretrain_data {
+    vmae_dataset *images, *videos; /* NULL: not used */
+    vmae_source sources[2];
+    int source_count;
+    int64_t samples;               /* of all sources: an epoch */
+} vmae_pretrain_data;
+vmae_status vmae_pretrain_data_open(vmae_pretrain_data *data, const vmae_config *config);
+void vmae_pretrain_data_close(vmae_pretrain_data *data);
+
+/* How long an epoch and the whole training are, in optimiser steps. */
+typedef struct vmae_pretrain_length {
+    int64_t epoch_steps, steps;
+} vmae_pretrain_length;
+vmae_pretrain_length vmae_pretrain_length_of(const vmae_config *config, int64_t samples);
+
+/* ---- the model in training ---- */
+
+typedef struct vmae_trainer {
+    vmae_backend *be;
+    vmae_model_config config;
+    vmae_params *params;
+    vmae_optimizer *optimizer;
+    vmae_graph *g;
+    vmae_vicmae model;
+    vmae_type precision;
+    int64_t pairs, accum, seed;
+    float *noise;       /* host: [2 pairs, L] */
+    double flops;       /* of one forward and backward */
+} vmae_trainer;
+vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config);
+void vmae_trainer_close(vmae_trainer *trainer);
+
+typedef struct vmae_losses {
+    double total, recon, contrast;
+} vmae_losses;
+/* Forward and backward of one batch: images [2 pairs, 3, S, S], view 1 then view 2. `pass` counts all passes from the start of training: the masks depend on it. accumulate:
+ * add to the gradients. VMAE_EDIVERGED naming the op that first went bad if a loss is not finite. */
+vmae_status vmae_trainer_pass(vmae_trainer *trainer, const float *images, int64_t pass, double recon_weight, double lambda,
+                              bool accumulate, vmae_losses *losses);
+/* The state to resume from: parameters, moments, step. The file before it is kept as "<path>.previous". */
+vmae_status vmae_trainer_save(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
+/* Restores it, from the file before if the newest is damaged (and says so). *step = -1 if there is none. */
+vmae_status vmae_trainer_restore(vmae_trainer *trainer, const char *path, int64_t *step);
+/* The model alone, as others read it. */
+vmae_status vmae_trainer_export(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
+
+/* What matrix products of this type reach on this machine: the best of a few 1024^3 products, in GFLOP/s. About 0.1 s. */
+vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops);
+
+#endif

@@ -1,0 +1,256 @@
+/* reconstruct.c -- a picture of what the decoder makes of masked images: input, what it saw, what it painted. */
+#include "experiments/evaluate.h"
+
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
+#include "engine/core/png.h"
+#include "engine/core/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options, vmae_picture_options, NULL };
+
+enum { COLUMNS = 3, GAP = 4, BATCH_MIN = 2 };
+
+typedef struct painter {
+    vmae_backend *be;
+    vmae_params *params;
+    vmae_graph *g;
+    vmae_vicmae model;
+    vmae_model_config config;
+    int64_t count;         /* images; the batch holds them twice, as the two views */
+    float *images, *pred, *mask;
+} painter;
+
+static void painter_close(painter *p)
+{
+    vmae_graph_free(p->g);
+    vmae_params_free(p->params);
+    vmae_backend_close(p->be);
+    free(p->images);
+    free(p->pred);
+    free(p->mask);
+}
+
+static vmae_status load(painter *p, const vmae_config *config)
+{
+    const char *path = vmae_config_text(config, "checkpoint");
+    vmae_checkpoint *checkpoint = NULL;
+    const vmae_type precision = vmae_options_precision(config);
+    vmae_status st = VMAE_OK;
+    vmae_options_model(config, &p->config);
+    if (strcmp(path, "random") != 0 && ((st = vmae_checkpoint_open(&checkpoint, path)) != VMAE_OK ||
+                                        (st = vmae_model_recognise(&p->config, checkpoint)) != VMAE_OK))
+        return vmae_fail_in(st, "checkpoint %s", path);
+    p->config.mask_ratio = vmae_config_float(config, "reconstruct.mask_ratio");
+    p->config.pool = VMAE_POOL_MEAN; /* the contrastive half is recorded, but not looked at */
+    if ((st = vmae_model_check(&p->config)) == VMAE_OK &&
+        (st = vmae_backend_open(&p->be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"))) == VMAE_OK &&
+        (st = (p->params = vmae_params_new()) ? VMAE_OK : VMAE_ENOMEM) == VMAE_OK &&
+        (st = vmae_declare_encoder(p->params, &p->config, false, true)) == VMAE_OK &&
+        (st = vmae_declare_pretraining(p->params, &p->config)) == VMAE_OK &&
+        (st = vmae_params_allocate(p->params, p->be, false, precision == VMAE_BF16)) == VMAE_OK &&
+        (st = vmae_model_init(p->params, &p->config, (uint64_t)vmae_config_int(config, "seed"))) == VMAE_OK && checkpoint)
+        st = vmae_model_load(p->params, checkpoint);
+    vmae_checkpoint_free(checkpoint);
+    return st;
+}
+
+static vmae_status painter_open(painter *p, const vmae_config *config, int64_t count)
+{
+    p->count = count;
+    VMAE_TRY(load(p, config));
+    const int64_t side = p->config.image_size, patches = vmae_model_patches(&p->config), rows = 2 * count,
+                  values = 3 * p->config.patch_size * p->config.patch_size;
+    const vmae_vicmae_options options = { .pairs = count, .temperature = 0.1, .positive_ranks = 1, .keep_all = true };
+    p->images = vmae_calloc((size_t)(rows * 3 * side * side), sizeof(float));
+    p->pred = vmae_calloc((size_t)(rows * (1 + patches) * values), sizeof(float));
+    p->mask = vmae_calloc((size_t)(rows * patches), sizeof(float));
+    if (!p->images || !p->pred || !p->mask || !(p->g = vmae_graph_new(p->be, vmae_options_precision(config))))
+        return VMAE_ENOMEM;
+    vmae_record_vicmae(&p->model, p->g, p->params, &p->config, &options);
+    return vmae_graph_plan(p->g);
+}
+
+static vmae_status read_images(painter *p, const vmae_config *config, vmae_run *run)
+{
+    vmae_dataset *dataset = NULL;
+    const int64_t pixels = 3 * p->config.image_size * p->config.image_size;
+    vmae_augment augment = vmae_options_evaluation(config);
+    augment.size = (int)p->config.image_size;
+    vmae_augment_scratch scratch = { 0 };
+    vmae_image image = { 0 };
+    vmae_status st = vmae_options_open_dataset(config, "dataset", vmae_config_text(config, "dataset.val_split"), &dataset);
+    if (st == VMAE_OK)
+        st = vmae_run_dataset(run, "val", dataset->description, dataset->fingerprint);
+    if (st == VMAE_OK && dataset->media != VMAE_IMAGES)
+        st = vmae_config_refuse(config, "dataset.kind", "pictures are made of images");
+    for (int64_t i = 0; st == VMAE_OK && i < p->count; i++) {
+        uint32_t epoch;
+        int64_t index;
+        vmae_rng unused = vmae_rng_at(0, VMAE_RNG_TEST, 0, 0); /* the evaluation transform draws nothing */
+        vmae_order_at((uint64_t)vmae_config_int(config, "seed"), dataset->count, true, (uint64_t)i, &epoch, &index);
+        if ((st = dataset->image(dataset, index, augment.size, &image)) == VMAE_OK)
+            st = vmae_augment_apply(&augment, &image, &unused, &scratch, p->images + i * pixels);
+    }
+    if (st == VMAE_OK)
+        memcpy(p->images + p->count * pixels, p->images, (size_t)(p->count * pixels) * sizeof(float));
+    vmae_augment_scratch_release(&scratch);
+    vmae_image_release(&image);
+    vmae_dataset_close(dataset);
+    return st;
+}
+
+static vmae_status paint(painter *p, uint64_t seed)
+{
+    const int64_t patches = vmae_model_patches(&p->config), rows = 2 * p->count;
+    const float one = 1.0f;
+    float *noise = vmae_calloc((size_t)(rows * patches), sizeof *noise);
+    if (!noise)
+        return VMAE_ENOMEM;
+    for (int64_t i = 0; i < rows; i++) {
+        vmae_rng rng = vmae_rng_at(seed, VMAE_RNG_MASK, (uint32_t)i, 0);
+        for (int64_t l = 0; l < patches; l++)
+            noise[i * patches + l] = vmae_rng_uniform(&rng);
+    }
+    vmae_status st = vmae_tensor_write(p->g, p->model.noise, noise, rows * patches);
+    free(noise);
+    VMAE_TRY(st);
+    VMAE_TRY(vmae_tensor_write(p->g, p->model.images, p->images, vmae_shape_count(p->model.images->shape)));
+    VMAE_TRY(vmae_tensor_write(p->g, p->model.recon_weight, &one, 1));
+    VMAE_TRY(vmae_tensor_write(p->g, p->model.lambda, &one, 1));
+    VMAE_TRY(vmae_graph_run(p->g, false));
+    VMAE_TRY(vmae_tensor_read(p->g, p->model.pred, p->pred, vmae_shape_count(p->model.pred->shape)));
+    return vmae_tensor_read(p->g, p->model.masking.mask, p->mask, rows * patches);
+}
+
+/* ---- the grid ---- */
+
+typedef struct canvas {
+    uint8_t *rgb;
+    int64_t width, height, zoom;
+} canvas;
+
+static uint8_t to_byte(float normalised, int channel)
+{
+    const float value = 255.0f * (normalised * vmae_imagenet_std[channel] + vmae_imagenet_mean[channel]);
+    return (uint8_t)(value < 0.0f ? 0.0f : value > 255.0f ? 255.0f : value + 0.5f);
+}
+
+static void put(const canvas *c, int64_t x, int64_t y, const uint8_t colour[3])
+{
+    for (int64_t dy = 0; dy < c->zoom; dy++)
+        for (int64_t dx = 0; dx < c->zoom; dx++)
+            memcpy(c->rgb + 3 * ((y + dy) * c->width + x + dx), colour, 3);
+}
+
+/* Mean and deviation of a patch, over its values: what a normalised prediction is relative to. */
+static void patch_statistics(const painter *p, const float *image, int64_t row, int64_t column, double *mean, double *deviation)
+{
+    const int64_t side = p->config.image_size, size = p->config.patch_size, n = 3 * size * size;
+    double sum = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const float v = image[(i / (size * size)) * side * side + (row * size + i / size % size) * side + column * size + i % size];
+        sum += v;
+        squares += (double)v * v;
+    }
+    *mean = sum / (double)n;
+    *deviation = sqrt(fmax(0.0, (squares - sum * sum / (double)n) / (double)(n - 1)) + 1e-6);
+}
+
+static void draw_patch(const painter *p, const canvas *c, int64_t image, int64_t patch, int64_t top)
+{
+    const int64_t side = p->config.image_size, size = p->config.patch_size, grid = side / size, patches = grid * grid,
+                  row = patch / grid, column = patch % grid;
+    const float *pixels = p->images + image * 3 * side * side,
+                *pred = p->pred + (image * (1 + patches) + 1 + patch) * 3 * size * size;
+    const bool removed = p->mask[image * patches + patch] != 0.0f;
+    double mean = 0.0, deviation = 1.0;
+    if (p->config.norm_pix)
+        patch_statistics(p, pixels, row, column, &mean, &deviation);
+    for (int64_t i = 0; i < size * size; i++) {
+        const int64_t y = row * size + i / size, x = column * size + i % size;
+        uint8_t input[3], seen[3], painted[3];
+        for (int k = 0; k < 3; k++) {
+            input[k] = to_byte(pixels[k * side * side + y * side + x], k);
+            seen[k] = removed ? 128 : input[k];
+            painted[k] = removed ? to_byte((float)(pred[3 * i + k] * deviation + mean), k) : input[k];
+        }
+        const uint8_t *tiles[COLUMNS] = { input, seen, painted };
+        for (int64_t t = 0; t < COLUMNS; t++)
+            put(c, GAP + t * (side * c->zoom + GAP) + x * c->zoom, top + y * c->zoom, tiles[t]);
+    }
+}
+
+static vmae_status draw(const painter *p, const vmae_config *config, const char *path)
+{
+    const int64_t side = p->config.image_size, asked = vmae_config_int(config, "reconstruct.zoom");
+    canvas c = { .zoom = asked ? asked : side >= 128 ? 1 : 128 / side };
+    const int64_t tile = side * c.zoom + GAP, across = p->count >= 8 ? 2 : 1, down = (p->count + across - 1) / across;
+    c.width = across * COLUMNS * tile + GAP + (across - 1) * 4 * GAP;
+    c.height = down * tile + GAP;
+    if (c.width > 32768 || c.height > 32768)
+        return vmae_config_refuse(config, "reconstruct.zoom", "the picture would be %lld x %lld pixels", (long long)c.width, (long long)c.height);
+    c.rgb = vmae_calloc((size_t)(c.width * c.height), 3);
+    if (!c.rgb)
+        return VMAE_ENOMEM;
+    memset(c.rgb, 255, (size_t)(3 * c.width * c.height));
+    for (int64_t i = 0; i < p->count; i++) {
+        const int64_t left = (i / down) * (COLUMNS * tile + 4 * GAP);
+        const canvas shifted = { c.rgb + 3 * left, c.width, c.height, c.zoom };
+        for (int64_t patch = 0; patch < vmae_model_patches(&p->config); patch++)
+            draw_patch(p, &shifted, i, patch, GAP + (i % down) * tile);
+    }
+    const vmae_status st = vmae_png_write(path, c.rgb, (int)c.width, (int)c.height);
+    free(c.rgb);
+    return st;
+}
+
+static vmae_status reconstruct_run(vmae_run *run)
+{
+    painter p = { 0 };
+    const int64_t asked = vmae_config_int(run->config, "reconstruct.count");
+    char *path = vmae_run_path(run, "reconstruction.png");
+    vmae_status st = path ? painter_open(&p, run->config, asked < BATCH_MIN ? BATCH_MIN : asked) : VMAE_ENOMEM;
+    if (st == VMAE_OK)
+        st = vmae_run_begin(run, 0);
+    if (st == VMAE_OK && (st = read_images(&p, run->config, run)) == VMAE_OK &&
+        (st = paint(&p, (uint64_t)vmae_config_int(run->config, "seed"))) == VMAE_OK) {
+        float loss = 0.0f;
+        st = vmae_tensor_read(p.g, p.model.loss_recon, &loss, 1);
+        const vmae_metric metrics[] = { { "loss_recon", loss } };
+        if (st == VMAE_OK)
+            st = vmae_run_metrics(run, 1, metrics, 1);
+        p.count = asked;
+        if (st == VMAE_OK)
+            st = draw(&p, run->config, path);
+        if (st == VMAE_OK)
+            st = vmae_run_artefact(run, "picture", "reconstruction.png");
+        if (st == VMAE_OK)
+            log_info("%s: input, visible patches, reconstruction of %lld images", path, (long long)asked);
+    }
+    painter_close(&p);
+    free(path);
+    return st;
+}
+
+static vmae_status reconstruct_resolve(vmae_config *config)
+{
+    if (strcmp(vmae_config_text(config, "checkpoint"), "pixels") == 0)
+        return vmae_config_refuse(config, "checkpoint", "a reconstruction needs a model with its decoder");
+    return vmae_evaluation_resolve(config);
+}
+
+static vmae_status reconstruct_estimate(const vmae_config *config, vmae_estimate *estimate)
+{
+    (void)config; /* one small batch: nothing beside the time to start */
+    *estimate = (vmae_estimate){ .steps = 1, .disk_bytes = 1e6 };
+    return VMAE_OK;
+}
+
+extern const vmae_protocol vmae_protocol_reconstruct;
+const vmae_protocol vmae_protocol_reconstruct = { "reconstruct", "A picture: input, visible patches, reconstruction", tables, true,
+                                                  reconstruct_resolve, vmae_evaluation_fingerprint, reconstruct_estimate,
+                                                  reconstruct_run };

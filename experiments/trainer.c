@@ -1,0 +1,123 @@
+/* trainer.c -- the model in training: built from options, one pass at a time. */
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
+#include "engine/core/rng.h"
+#include "experiments/pretrain.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
+{
+    vmae_trainer t = { .precision = vmae_options_precision(config), .pairs = vmae_config_int(config, "train.batch"),
+                       .accum = vmae_config_int(config, "train.accum_iter"), .seed = vmae_config_int(config, "seed") };
+    const vmae_vicmae_options options = { .pairs = t.pairs, .temperature = vmae_config_float(config, "loss.temperature"),
+                                          .positive_ranks = vmae_config_int(config, "loss.positive_ranks") };
+    const vmae_optimizer_config adamw = { .method = VMAE_ADAMW, .weight_decay = vmae_config_float(config, "train.weight_decay"),
+                                          .beta1 = vmae_config_float(config, "train.beta1"),
+                                          .beta2 = vmae_config_float(config, "train.beta2"), .eps = 1e-8,
+                                          .clip_grad = vmae_config_float(config, "train.clip_grad"),
+                                          .decays_by_pretraining_rule = true };
+    vmae_options_model(config, &t.config);
+    vmae_status st = vmae_backend_open(&t.be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"));
+    if (st == VMAE_OK)
+        st = (t.params = vmae_params_new()) ? VMAE_OK : VMAE_ENOMEM;
+    if (st != VMAE_OK || (st = vmae_declare_encoder(t.params, &t.config, false, true)) ||
+        (st = vmae_declare_pretraining(t.params, &t.config)) ||
+        (st = vmae_params_allocate(t.params, t.be, true, t.precision == VMAE_BF16)) ||
+        (st = vmae_model_init(t.params, &t.config, (uint64_t)t.seed)) ||
+        (st = vmae_optimizer_new(&t.optimizer, t.be, t.params, &adamw)))
+        goto done;
+    t.noise = vmae_calloc((size_t)(2 * t.pairs * vmae_model_patches(&t.config)), sizeof *t.noise);
+    if (!t.noise || !(t.g = vmae_graph_new(t.be, t.precision))) {
+        st = VMAE_ENOMEM;
+        goto done;
+    }
+    vmae_record_vicmae(&t.model, t.g, t.params, &t.config, &options);
+    if (t.accum > 1)
+        vmae_graph_will_accumulate(t.g);
+    if ((st = vmae_graph_backward(t.g, t.model.loss)) == VMAE_OK)
+        st = vmae_graph_plan(t.g);
+    t.flops = vmae_graph_flops(t.g);
+done:
+    if (st == VMAE_OK)
+        *trainer = t;
+    else
+        vmae_trainer_close(&t);
+    return st;
+}
+
+void vmae_trainer_close(vmae_trainer *t)
+{
+    vmae_graph_free(t->g);
+    vmae_optimizer_free(t->optimizer);
+    vmae_params_free(t->params);
+    vmae_backend_close(t->be);
+    free(t->noise);
+    *t = (vmae_trainer){ 0 };
+}
+
+/* The masking noise of a pass: a function of (seed, pass, row). */
+static void draw_noise(vmae_trainer *t, int64_t pass)
+{
+    const int64_t patches = vmae_model_patches(&t->config), rows = 2 * t->pairs;
+    for (int64_t row = 0; row < rows; row++) {
+        vmae_rng rng = vmae_rng_at((uint64_t)t->seed, VMAE_RNG_MASK, (uint32_t)row, (uint64_t)pass);
+        for (int64_t l = 0; l < patches; l++)
+            t->noise[row * patches + l] = vmae_rng_uniform(&rng);
+    }
+}
+
+static vmae_status read_loss(vmae_trainer *t, const vmae_tensor *tensor, double *value)
+{
+    float number;
+    VMAE_TRY(vmae_tensor_read(t->g, tensor, &number, 1));
+    *value = number;
+    return VMAE_OK;
+}
+
+vmae_status vmae_trainer_pass(vmae_trainer *t, const float *images, int64_t pass, double recon_weight, double lambda, bool accumulate,
+                              vmae_losses *losses)
+{
+    const int64_t rows = 2 * t->pairs, side = t->config.image_size;
+    const float weight = (float)recon_weight, contrast = (float)lambda;
+    draw_noise(t, pass);
+    VMAE_TRY(vmae_tensor_write(t->g, t->model.images, images, rows * 3 * side * side));
+    VMAE_TRY(vmae_tensor_write(t->g, t->model.noise, t->noise, rows * vmae_model_patches(&t->config)));
+    VMAE_TRY(vmae_tensor_write(t->g, t->model.recon_weight, &weight, 1));
+    VMAE_TRY(vmae_tensor_write(t->g, t->model.lambda, &contrast, 1));
+    VMAE_TRY(vmae_graph_run(t->g, accumulate));
+    VMAE_TRY(read_loss(t, t->model.loss, &losses->total));
+    VMAE_TRY(read_loss(t, t->model.loss_recon, &losses->recon));
+    VMAE_TRY(read_loss(t, t->model.loss_contrast, &losses->contrast));
+    if (isfinite(losses->total) && isfinite(losses->contrast))
+        return VMAE_OK;
+    VMAE_TRY(vmae_graph_find_nonfinite(t->g)); /* names the op, and fails */
+    return vmae_fail(VMAE_EDIVERGED, "the loss is %g (reconstruction %g, contrastive %g)", losses->total, losses->recon,
+                     losses->contrast);
+}
+
+vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops)
+{
+    enum { SIZE = 1024, REPEATS = 6 };
+    const vmae_matmul_shape shape = { .m = SIZE, .n = SIZE, .k = SIZE, .trans_b = true, .in = type, .out = type };
+    const size_t bytes = (size_t)SIZE * SIZE * vmae_type_size(type);
+    vmae_matmul *matmul;
+    void *block[4] = { NULL };
+    double best = 0.0;
+    vmae_status st = be->matmul_new(be, &matmul, &shape);
+    for (int i = 0; st == VMAE_OK && i < 4; i++)
+        st = be->allocate(be, &block[i], i < 3 ? bytes : be->matmul_workspace(matmul) + 64);
+    for (int i = 0; st == VMAE_OK && i < REPEATS; i++) {
+        const double start = vmae_seconds();
+        st = be->matmul(be, matmul, block[0], block[1], block[2], NULL, NULL, block[3]);
+        if (st == VMAE_OK)
+            st = be->synchronize(be);
+        best = fmax(best, 2.0 * SIZE * SIZE * SIZE / (vmae_seconds() - start) / 1e9);
+    }
+    for (int i = 0; i < 4; i++)
+        be->release(be, block[i]);
+    if (st == VMAE_OK)
+        *gflops = best;
+    return st;
+}

@@ -1,0 +1,100 @@
+/* trainer_state.c -- the trainer to and from files. */
+#include "engine/core/fs.h"
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
+#include "experiments/pretrain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static vmae_status add_description(vmae_writer *writer, const vmae_trainer *t, const char *identity, int64_t step)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)step);
+    VMAE_TRY(vmae_model_describe(&t->config, writer));
+    VMAE_TRY(vmae_writer_metadata(writer, "vicmae.identity", identity));
+    VMAE_TRY(vmae_writer_metadata(writer, "vicmae.step", text));
+    return vmae_writer_metadata(writer, "format", "pt"); /* what loaders of this format look for */
+}
+
+static vmae_status write_file(const vmae_trainer *t, const char *path, const char *identity, int64_t step, bool with_optimizer)
+{
+    float *values = NULL, *moments = NULL;
+    const int64_t batches = 2 * step * t->accum; /* each view is a batch to a BatchNorm */
+    vmae_writer *writer = vmae_writer_new();
+    vmae_status st = writer ? add_description(writer, t, identity, step) : VMAE_ENOMEM;
+    if (st == VMAE_OK)
+        st = vmae_model_save(t->params, writer, &batches, &values);
+    if (st == VMAE_OK && with_optimizer)
+        st = vmae_optimizer_save(t->optimizer, writer, &moments);
+    if (st == VMAE_OK)
+        st = vmae_writer_save(writer, path);
+    vmae_writer_free(writer);
+    free(values);
+    free(moments);
+    return st;
+}
+
+static char *previous_of(const char *path)
+{
+    return vmae_format("%s.previous", path);
+}
+
+vmae_status vmae_trainer_save(const vmae_trainer *t, const char *path, const char *identity, int64_t step)
+{
+    char *previous = previous_of(path);
+    if (!previous)
+        return VMAE_ENOMEM;
+    vmae_status st = VMAE_OK;
+    if (rename(path, previous) != 0 && errno != ENOENT)
+        st = vmae_fail_errno(errno, "cannot keep %s as %s", path, previous);
+    free(previous);
+    return st == VMAE_OK ? write_file(t, path, identity, step, true) : st;
+}
+
+vmae_status vmae_trainer_export(const vmae_trainer *t, const char *path, const char *identity, int64_t step)
+{
+    return write_file(t, path, identity, step, false);
+}
+
+static vmae_status restore_from(vmae_trainer *t, const char *path, int64_t *step)
+{
+    vmae_checkpoint *checkpoint = NULL;
+    VMAE_TRY(vmae_checkpoint_open(&checkpoint, path));
+    const char *text = vmae_checkpoint_metadata(checkpoint, "vicmae.step");
+    char *end = NULL;
+    const long long done = text ? strtoll(text, &end, 10) : -1;
+    vmae_status st = VMAE_OK;
+    if (done < 0 || *end)
+        st = vmae_fail(VMAE_EDATA, "%s: metadata vicmae.step is \"%s\"; it must be a count", path, text ? text : "(absent)");
+    if (st == VMAE_OK)
+        st = vmae_model_load(t->params, checkpoint);
+    if (st == VMAE_OK)
+        st = vmae_optimizer_load(t->optimizer, checkpoint);
+    vmae_checkpoint_free(checkpoint);
+    if (st == VMAE_OK)
+        *step = done;
+    return st == VMAE_OK ? st : vmae_fail_in(st, "%s", path);
+}
+
+vmae_status vmae_trainer_restore(vmae_trainer *t, const char *path, int64_t *step)
+{
+    char *previous = previous_of(path);
+    if (!previous)
+        return VMAE_ENOMEM;
+    vmae_status st = VMAE_OK;
+    *step = -1;
+    if (vmae_path_exists(path) && (st = restore_from(t, path, step)) != VMAE_OK)
+        log_warn("%s; trying the state before it", vmae_error());
+    if (*step < 0 && vmae_path_exists(previous)) {
+        st = restore_from(t, previous, step);
+        if (st == VMAE_OK)
+            log_info("resuming from the state before the last, step %lld", (long long)*step);
+    }
+    free(previous);
+    if (st != VMAE_OK)
+        return vmae_fail_in(st, "this run cannot be resumed (delete its folder to start it anew)");
+    return VMAE_OK;
+}
