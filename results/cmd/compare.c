@@ -1,0 +1,395 @@
+/* compare.c -- vicmae-results compare: which setting won, by how much, and is it noise? */
+#include "results/cmd/common.h"
+#include "results/metric_kinds.h"
+#include "results/settings.h"
+#include "results/stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RUNS_MAX = 512, GROUPS_MAX = 26, METRICS_MAX = 16 };
+
+typedef struct compare_options {
+    cmd_options common;
+    const char *names[RUNS_MAX];
+    int name_count;
+    char *metrics;
+    bool only, best;
+} compare_options;
+
+static const struct argp_option options[] = {
+    { "metric", 'm', "NAMES", 0, "compare these metrics (default: top1 and top5, or else the loss)", 0 },
+    { "best", 'b', NULL, 0, "each run's best value instead of its last", 0 },
+    { "only", 'o', NULL, 0,
+      "only the runs named: do not add finished runs that differ from them by nothing but the seed", 0 },
+    { 0 },
+};
+
+static error_t on_option(int key, char *arg, struct argp_state *state)
+{
+    compare_options *compare = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: cmd_children(state); return 0;
+    case 'm': compare->metrics = arg; return 0;
+    case 'b': compare->best = true; return 0;
+    case 'o': compare->only = true; return 0;
+    case ARGP_KEY_ARG:
+        if (compare->name_count == RUNS_MAX)
+            argp_error(state, "at most %d runs", RUNS_MAX);
+        compare->names[compare->name_count++] = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which runs?"); return EINVAL;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
+                                              { &cmd_listing_argp, 0, NULL, 0 },
+                                              { 0 } };
+static const struct argp argp = {
+    options,
+    on_option,
+    "RUN RUN...",
+    "Which setting won, by how much, and is it noise? Runs that differ by nothing but the seed are one setting; "
+    "finished runs of the same "
+    "settings with other seeds are added. Every setting is held against the first: mean difference with its 95% "
+    "interval, paired by seed "
+    "where at least two seeds agree (else Welch's test)."
+    "\vExamples:\n  vicmae-results compare 12 15\n  vicmae-results compare 12 15 18 --metric knn_top1 --best --json",
+    children,
+    NULL,
+    NULL
+};
+
+typedef struct member {
+    int64_t run, seed;
+} member;
+
+typedef struct group {
+    vmae_settings settings;
+    const char *protocol;
+    member *members;
+    size_t count, room;
+} group;
+
+typedef struct comparison {
+    vmae_store *store;
+    vmae_arena *arena;
+    group groups[GROUPS_MAX];
+    size_t count;
+    size_t added; /* runs that were not named */
+} comparison;
+
+static vmae_status add_member(comparison *c, group *to, int64_t run, int64_t seed)
+{
+    for (size_t i = 0; i < to->count; i++)
+        if (to->members[i].run == run)
+            return VMAE_OK;
+    if (to->count == to->room) {
+        to->room = to->room ? to->room * 2 : 16;
+        member *members = vmae_arena_calloc(c->arena, to->room, sizeof *members);
+        if (!members)
+            return VMAE_ENOMEM;
+        if (to->count)
+            memcpy(members, to->members, to->count * sizeof *members);
+        to->members = members;
+    }
+    to->members[to->count++] = (member){ run, seed };
+    return VMAE_OK;
+}
+
+static vmae_status add_named(comparison *c, int64_t run)
+{
+    vmae_settings settings;
+    sqlite3_stmt *row = NULL;
+    bool found = false;
+    VMAE_TRY(vmae_settings_load(&settings, c->store, run, c->arena));
+    VMAE_TRY(vmae_sql_query(c->store, &row, "SELECT protocol, coalesce(seed, 0) FROM runs WHERE id = ?", "i", run));
+    vmae_status st = vmae_sql_step(c->store, row, &found);
+    const char *protocol = vmae_arena_strdup(c->arena, vmae_sql_text(row, 0));
+    const int64_t seed = sqlite3_column_int64(row, 1);
+    sqlite3_finalize(row);
+    VMAE_TRY(st);
+    if (!protocol)
+        return VMAE_ENOMEM;
+    size_t i = 0;
+    while (i < c->count && !vmae_settings_equal(&c->groups[i].settings, &settings))
+        i++;
+    if (i == c->count) {
+        if (c->count == GROUPS_MAX)
+            return vmae_fail(VMAE_EUSER, "at most %d settings can be compared at once", GROUPS_MAX);
+        c->groups[c->count++] = (group){ .settings = settings, .protocol = protocol };
+    }
+    return add_member(c, &c->groups[i], run, seed);
+}
+
+/* Finished runs that might be of the same settings: the first setting of its own that differs rules a run out quickly.
+ */
+static const char others_sql[] =
+    "SELECT r.id, coalesce(r.seed, 0) FROM runs AS r WHERE r.protocol = ?1 AND r.status = 'done' AND NOT EXISTS ("
+    "SELECT 1 FROM config AS mine WHERE mine.run = ?2 AND mine.key <> 'seed' AND mine.key NOT GLOB '*.seed' "
+    "AND mine.value IS NOT (SELECT value FROM config AS other WHERE other.run = r.id AND other.key = mine.key)) "
+    "ORDER BY r.id";
+
+static vmae_status add_other_seeds_of(comparison *c, group *to)
+{
+    sqlite3_stmt *rows = NULL;
+    bool row;
+    VMAE_TRY(vmae_sql_query(c->store, &rows, others_sql, "ti", to->protocol, to->members[0].run));
+    vmae_status st;
+    while ((st = vmae_sql_step(c->store, rows, &row)) == VMAE_OK && row) {
+        vmae_settings settings;
+        vmae_arena *scratch = vmae_arena_new();
+        const size_t before = to->count;
+        st = scratch ? vmae_settings_load(&settings, c->store, sqlite3_column_int64(rows, 0), scratch) : VMAE_ENOMEM;
+        if (st == VMAE_OK && vmae_settings_equal(&settings, &to->settings))
+            st = add_member(c, to, sqlite3_column_int64(rows, 0), sqlite3_column_int64(rows, 1));
+        c->added += to->count - before;
+        vmae_arena_free(scratch);
+        if (st != VMAE_OK)
+            break;
+    }
+    sqlite3_finalize(rows);
+    return st;
+}
+
+/* Finished runs of the same protocol whose settings are those of a group. */
+static vmae_status add_other_seeds(comparison *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        VMAE_TRY(add_other_seeds_of(c, &c->groups[i]));
+    return VMAE_OK;
+}
+
+/* "data.sampling=distant data.delta=8": what tells this setting from the others. */
+static char *describe(const comparison *c, size_t which)
+{
+    char *text = vmae_strdup("");
+    const vmae_settings *mine = &c->groups[which].settings;
+    for (size_t i = 0; text && i < mine->count; i++) {
+        const char *equals = strchr(mine->lines[i], '=');
+        const size_t name = (size_t)(equals - mine->lines[i]);
+        bool differs = false;
+        for (size_t g = 0; g < c->count && !differs; g++) {
+            const char *other = vmae_settings_value(&c->groups[g].settings, mine->lines[i], name);
+            differs = !other || strcmp(other, equals + 1) != 0;
+        }
+        if (differs) {
+            char *longer = vmae_format("%s%s%s", text, *text ? " " : "", mine->lines[i]);
+            free(text);
+            text = longer;
+        }
+    }
+    return text;
+}
+
+typedef struct numbers {
+    double values[RUNS_MAX];
+    int64_t seeds[RUNS_MAX];
+    size_t n;
+} numbers;
+
+static int by_seed(const void *a, const void *b)
+{
+    const member *x = a, *y = b;
+    return x->seed != y->seed ? (x->seed < y->seed ? -1 : 1) : (x->run > y->run) - (x->run < y->run);
+}
+
+static vmae_status collect(comparison *c, const group *from, const char *metric, bool best, numbers *result)
+{
+    result->n = 0;
+    for (size_t i = 0; i < from->count && result->n < RUNS_MAX; i++) {
+        sqlite3_stmt *row = NULL;
+        bool found = false;
+        VMAE_TRY(vmae_sql_query(c->store, &row,
+                                "SELECT s.last, s.best FROM summaries AS s JOIN metric_names AS n ON n.id = s.metric "
+                                "WHERE s.run = ? AND n.name = ?",
+                                "it", from->members[i].run, metric));
+        const vmae_status st = vmae_sql_step(c->store, row, &found);
+        const int column = best ? 1 : 0;
+        if (st == VMAE_OK && found && sqlite3_column_type(row, column) != SQLITE_NULL) {
+            result->seeds[result->n] = from->members[i].seed;
+            result->values[result->n++] = sqlite3_column_double(row, column);
+        }
+        sqlite3_finalize(row);
+        VMAE_TRY(st);
+    }
+    return VMAE_OK;
+}
+
+/* Pairs where the same seed is on both sides; Welch's test if there are fewer than two such. */
+static vmae_difference difference_of(const numbers *a, const numbers *b)
+{
+    static double x[RUNS_MAX], y[RUNS_MAX];
+    size_t pairs = 0;
+    for (size_t i = 0, j = 0; i < a->n && j < b->n;) {
+        if (a->seeds[i] == b->seeds[j]) {
+            x[pairs] = a->values[i++];
+            y[pairs++] = b->values[j++];
+        } else if (a->seeds[i] < b->seeds[j]) {
+            i++;
+        } else {
+            j++;
+        }
+    }
+    return pairs >= 2 ? vmae_paired_difference(x, y, pairs) : vmae_welch_difference(a->values, a->n, b->values, b->n);
+}
+
+static void add_row(vmae_listing *listing, const char *metric, char letter, const char *settings, const numbers *own,
+                    const numbers *first)
+{
+    const vmae_metric_kind *kind = vmae_metric_kind_of(metric);
+    const double unit = kind->percent ? 100.0 : 1.0;
+    const int digits = kind->percent ? 2 : 5;
+    double mean, std;
+    char text[96];
+    vmae_mean_std(own->values, own->n, &mean, &std);
+    vmae_listing_format_text(listing, "%s", metric);
+    vmae_listing_format_text(listing, "%c", letter);
+    snprintf(text, sizeof text, "%.*f%s", digits, mean * unit, kind->percent ? " %" : "");
+    vmae_listing_number_as(listing, mean, own->n ? text : "no numbers");
+    snprintf(text, sizeof text, "%.*f", digits, std * unit);
+    vmae_listing_number_as(listing, std, isnan(std) ? NULL : text);
+    vmae_listing_integer(listing, (int64_t)own->n);
+    if (own == first || own->n == 0 || first->n == 0) {
+        for (int i = 0; i < 4; i++)
+            vmae_listing_number_as(listing, NAN, NULL);
+        vmae_listing_text(listing, own == first ? "reference" : NULL);
+        vmae_listing_text(listing, NULL);
+    } else {
+        const vmae_difference d = difference_of(first, own);
+        const char *verdict = vmae_difference_verdict(&d);
+        const double edges[] = { d.difference, d.low, d.high };
+        for (int i = 0; i < 3; i++) {
+            snprintf(text, sizeof text, "%+.*f", digits, edges[i] * unit);
+            vmae_listing_number_as(listing, edges[i], isnan(edges[i]) ? NULL : text);
+        }
+        vmae_listing_number(listing, d.p, -1);
+        if (strcmp(verdict, "real") == 0 && kind->direction)
+            vmae_listing_format_text(listing, "real: %s",
+                                     (d.difference > 0.0) == (kind->direction[1] == 'a') ? "better" : "worse");
+        else
+            vmae_listing_text(listing, verdict);
+        vmae_listing_text(listing, d.paired ? "paired by seed" : isnan(d.p) ? NULL : "Welch");
+    }
+    vmae_listing_text(listing, settings);
+}
+
+static int split(char *words, const char *parts[METRICS_MAX])
+{
+    int count = 0;
+    for (char *word; (word = strsep(&words, ",")) && count < METRICS_MAX;)
+        if (*word)
+            parts[count++] = word;
+    return count;
+}
+
+/* top1 and top5 if any run has them, else knn_top1, else the loss. */
+static vmae_status default_metrics(comparison *c, const char *parts[METRICS_MAX], int *count)
+{
+    static const char *const candidates[] = { "top1", "top5", "knn_top1", "loss" };
+    *count = 0;
+    for (size_t i = 0; i < 4; i++) {
+        if (i >= 2 && *count)
+            break;
+        bool any = false;
+        for (size_t g = 0; g < c->count && !any; g++) {
+            numbers some;
+            VMAE_TRY(collect(c, &c->groups[g], candidates[i], false, &some));
+            any = some.n > 0;
+        }
+        if (any)
+            parts[(*count)++] = candidates[i];
+    }
+    return VMAE_OK;
+}
+
+static vmae_status fill(comparison *c, const compare_options *options_given, vmae_listing *listing)
+{
+    static const char *const columns[] = { "metric", "setting", "mean", "std",     "n",    "to A",
+                                           "low",    "high",    "p",    "verdict", "test", "what differs" };
+    static numbers first, own;
+    const char *metrics[METRICS_MAX];
+    int metric_count = 0;
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        vmae_listing_column(listing, columns[i]);
+    for (size_t g = 0; g < c->count; g++)
+        qsort(c->groups[g].members, c->groups[g].count, sizeof(member), by_seed);
+    if (options_given->metrics)
+        metric_count = split(options_given->metrics, metrics);
+    else
+        VMAE_TRY(default_metrics(c, metrics, &metric_count));
+    for (int m = 0; m < metric_count; m++) {
+        VMAE_TRY(collect(c, &c->groups[0], metrics[m], options_given->best, &first));
+        for (size_t g = 0; g < c->count; g++) {
+            char *settings = describe(c, g);
+            if (!settings)
+                return VMAE_ENOMEM;
+            vmae_status st = VMAE_OK;
+            if (g > 0)
+                st = collect(c, &c->groups[g], metrics[m], options_given->best, &own);
+            if (st == VMAE_OK)
+                add_row(listing, metrics[m], (char)('A' + g), settings, g > 0 ? &own : &first, &first);
+            free(settings);
+            VMAE_TRY(st);
+        }
+    }
+    return VMAE_OK;
+}
+
+static void explain(const comparison *c)
+{
+    putchar('\n');
+    for (size_t g = 0; g < c->count; g++) {
+        printf("%c: run%s", (int)('A' + g), c->groups[g].count == 1 ? "" : "s");
+        for (size_t i = 0; i < c->groups[g].count && i < 20; i++)
+            printf(" %lld (seed %lld)", (long long)c->groups[g].members[i].run,
+                   (long long)c->groups[g].members[i].seed);
+        puts(c->groups[g].count > 20 ? " ..." : "");
+    }
+    if (c->added)
+        printf("%zu finished run%s with the same settings and other seeds added; --only leaves them out.\n", c->added,
+               c->added == 1 ? "" : "s");
+    if (c->count == 1)
+        puts("These runs differ by nothing but the seed: there is nothing to compare.");
+    else
+        puts("low and high: 95% interval of the difference. noise: the interval holds 0; with several comparisons, one "
+             "in twenty looks real by chance.");
+}
+
+static vmae_status compare_runs(comparison *c, const compare_options *given, vmae_listing *listing, int *code)
+{
+    for (int i = 0; i < given->name_count; i++) {
+        vmae_run run;
+        if ((*code = cmd_find_run(c->store, given->names[i], &run)) != 0)
+            return VMAE_OK;
+        VMAE_TRY(add_named(c, run.id));
+    }
+    if (!given->only)
+        VMAE_TRY(add_other_seeds(c));
+    return fill(c, given, listing);
+}
+
+int cmd_compare(int argc, char **argv)
+{
+    static compare_options given;
+    static comparison c;
+    cmd_parse(&argp, argc, argv, &given);
+    vmae_listing *listing = vmae_listing_new();
+    c.arena = vmae_arena_new();
+    int code = 0;
+    vmae_status st = listing && c.arena ? cmd_open(&given.common, &c.store) : VMAE_ENOMEM;
+    if (st == VMAE_OK)
+        st = compare_runs(&c, &given, listing, &code);
+    if (st != VMAE_OK)
+        code = cmd_failed(st);
+    else if (code == 0 && (code = cmd_print(listing, &given.common)) == 0 && given.common.format == VMAE_LISTING_TEXT)
+        explain(&c);
+    else if (code == EXIT_NOTHING && vmae_listing_rows(listing) == 0 && given.common.format == VMAE_LISTING_TEXT)
+        fputs("none of these runs has the metric\n", stderr);
+    vmae_listing_free(listing);
+    vmae_arena_free(c.arena);
+    vmae_store_close(c.store);
+    return code;
+}

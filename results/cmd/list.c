@@ -1,0 +1,327 @@
+/* list.c -- vicmae-results list. */
+#include "results/cmd/common.h"
+#include "results/metric_kinds.h"
+#include "results/sweep.h"
+
+#include "engine/core/config.h"
+#include "engine/core/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHERE_MAX = 16, COLUMNS_MAX = 16, NAME_MAX_LENGTH = 64 };
+
+typedef struct where {
+    char *key;
+    const char *operation, *value;
+} where;
+
+typedef struct list_options {
+    cmd_options common;
+    where conditions[WHERE_MAX];
+    int condition_count;
+    const char *sweep, *status, *protocol, *metrics, *keys;
+} list_options;
+
+static const struct argp_option options[] = {
+    { "where", 'w', "KEY=VALUE", 0,
+      "only runs with this setting; also != < <= > >=; may be given several times (all must hold)", 0 },
+    { "sweep", 's', "NAME", 0, "only runs of this sweep", 0 },
+    { "status", 't', "STATUS", 0,
+      "only runs that are running, stopped, done, failed, diverged, interrupted (several: with commas)", 0 },
+    { "protocol", 'p', "NAME", 0, "only runs of this protocol: pretrain, probe, ...", 0 },
+    { "metrics", 'm', "NAMES", 0, "columns: last values of these metrics (default: top1,knn_top1,loss)", 0 },
+    { "keys", 'k', "KEYS", 0, "columns: these settings", 0 },
+    { 0 },
+};
+
+/* "model.mask_ratio>=0.5" */
+static error_t add_condition(list_options *list, char *text, struct argp_state *state)
+{
+    static const char *const operations[] = { "!=", "<=", ">=", "=", "<", ">" };
+    if (list->condition_count == WHERE_MAX) {
+        argp_error(state, "at most %d --where", WHERE_MAX);
+        return EINVAL;
+    }
+    char *at = text + strcspn(text, "!<>=");
+    for (size_t i = 0; i < sizeof operations / sizeof *operations && at > text; i++) {
+        const size_t count = strlen(operations[i]);
+        if (strncmp(at, operations[i], count) == 0) {
+            *at = 0;
+            list->conditions[list->condition_count++] = (where){ text, operations[i], at + count };
+            return 0;
+        }
+    }
+    argp_error(state, "--where needs KEY=VALUE, not \"%s\"", text);
+    return EINVAL;
+}
+
+static error_t on_option(int key, char *arg, struct argp_state *state)
+{
+    list_options *list = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: cmd_children(state); return 0;
+    case 'w': return add_condition(list, arg, state);
+    case 's': list->sweep = arg; return 0;
+    case 't': list->status = arg; return 0;
+    case 'p': list->protocol = arg; return 0;
+    case 'm': list->metrics = arg; return 0;
+    case 'k': list->keys = arg; return 0;
+    case ARGP_KEY_ARG: argp_error(state, "list takes no arguments"); return EINVAL;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
+                                              { &cmd_listing_argp, 0, NULL, 0 },
+                                              { 0 } };
+static const struct argp argp = {
+    options,
+    on_option,
+    NULL,
+    "Lists runs with their state and last numbers."
+    "\vExamples:\n"
+    "  vicmae-results list\n"
+    "  vicmae-results list --where model.mask_ratio=0.75 --where seed<3 --protocol probe\n"
+    "  vicmae-results list --sweep table3 --status failed,diverged --json",
+    children,
+    NULL,
+    NULL
+};
+
+/* vmae_match(value, operation, wanted): as numbers where both are numbers, else as texts. A run without the key matches
+ * only !=. */
+static void match(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    (void)count;
+    const char *value = (const char *)sqlite3_value_text(values[0]),
+               *operation = (const char *)sqlite3_value_text(values[1]);
+    const char *wanted = (const char *)sqlite3_value_text(values[2]);
+    if (!value || !operation || !wanted) {
+        sqlite3_result_int(context, operation && strcmp(operation, "!=") == 0);
+        return;
+    }
+    char *end_a, *end_b;
+    const double a = strtod(value, &end_a), b = strtod(wanted, &end_b);
+    const bool numbers = *value && *wanted && !*end_a && !*end_b;
+    const double order = numbers ? a - b : (double)strcmp(value, wanted);
+    const bool less = order < 0.0, equal = order == 0.0;
+    const bool result = *operation == '!'   ? !equal
+                        : *operation == '=' ? equal
+                        : *operation == '<' ? less || (operation[1] && equal)
+                                            : !(less || equal) || (operation[1] && equal);
+    sqlite3_result_int(context, result);
+}
+
+/* Settings, and a few facts about the run under names of their own. */
+static const char *key_sql(const char *key)
+{
+    if (strcmp(key, "seed") == 0 || strcmp(key, "protocol") == 0 || strcmp(key, "identity") == 0)
+        return strcmp(key, "seed") == 0 ? "r.seed" : strcmp(key, "protocol") == 0 ? "r.protocol" : "r.identity";
+    if (strcmp(key, "revision") == 0 || strcmp(key, "host") == 0)
+        return strcmp(key, "host") == 0
+                   ? "(SELECT host FROM attempts WHERE run = r.id ORDER BY attempt DESC LIMIT 1)"
+                   : "(SELECT revision FROM attempts WHERE run = r.id ORDER BY attempt DESC LIMIT 1)";
+    return NULL;
+}
+
+/* A key that no run has is a typing error, not an empty list. */
+static vmae_status check_key(vmae_store *store, const char *key)
+{
+    int64_t known = 0;
+    if (key_sql(key))
+        return VMAE_OK;
+    VMAE_TRY(vmae_sql_integer(store, &known, 0, "SELECT 1 FROM config WHERE key = ? LIMIT 1", "t", key));
+    if (known)
+        return VMAE_OK;
+    sqlite3_stmt *rows = NULL;
+    bool row;
+    enum { KEYS = 512 };
+    const char *names[KEYS];
+    size_t count = 0;
+    vmae_arena *arena = vmae_arena_new();
+    vmae_status st = arena ? vmae_sql_query(store, &rows, "SELECT DISTINCT key FROM config LIMIT ?", "i", (int64_t)KEYS)
+                           : VMAE_ENOMEM;
+    while (st == VMAE_OK && (st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row)
+        if ((names[count] = vmae_arena_strdup(arena, vmae_sql_text(rows, 0))))
+            count++;
+    const char *nearest = vmae_nearest_name(key, names, count);
+    if (st == VMAE_OK && count > 0)
+        st = vmae_fail(VMAE_EUSER, "no run has a setting %s%s%s", key, nearest ? "; did you mean " : "",
+                       nearest ? nearest : "");
+    sqlite3_finalize(rows);
+    vmae_arena_free(arena);
+    return st;
+}
+
+static vmae_status build_query(const list_options *list, vmae_store *store, int64_t sweep, sqlite3_stmt **rows)
+{
+    char sql[4096];
+    size_t used =
+        (size_t)snprintf(sql, sizeof sql,
+                         "SELECT r.id, r.identity, r.protocol, r.seed, r.status, r.last_step, "
+                         "(SELECT sum(last_wall - first_wall) FROM attempts WHERE run = r.id), r.damage FROM runs AS r "
+                         "WHERE (?1 IS NULL OR r.protocol = ?1) "
+                         "AND (?2 < 0 OR r.identity IN (SELECT identity FROM sweep_cells WHERE sweep = ?2))");
+    for (int i = 0; i < list->condition_count; i++) {
+        const char *fact = key_sql(list->conditions[i].key);
+        VMAE_TRY(check_key(store, list->conditions[i].key));
+        char config[96];
+        snprintf(config, sizeof config, "(SELECT value FROM config WHERE run = r.id AND key = ?%d)", 3 + 3 * i);
+        used += (size_t)snprintf(sql + used, sizeof sql - used, " AND vmae_match(%s, ?%d, ?%d)", fact ? fact : config,
+                                 4 + 3 * i, 5 + 3 * i);
+    }
+    snprintf(sql + used, sizeof sql - used, " ORDER BY r.id");
+    if (sqlite3_create_function(vmae_store_sqlite(store), "vmae_match", 3, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                                match, NULL, NULL) != SQLITE_OK)
+        return vmae_sql_fail(store, "define a function");
+    VMAE_TRY(vmae_sql_query(store, rows, sql, "ti", list->protocol, sweep));
+    for (int i = 0; i < list->condition_count; i++) {
+        if (!key_sql(list->conditions[i].key))
+            sqlite3_bind_text(*rows, 3 + 3 * i, list->conditions[i].key, -1, SQLITE_STATIC);
+        sqlite3_bind_text(*rows, 4 + 3 * i, list->conditions[i].operation, -1, SQLITE_STATIC);
+        sqlite3_bind_text(*rows, 5 + 3 * i, list->conditions[i].value, -1, SQLITE_STATIC);
+    }
+    return VMAE_OK;
+}
+
+static bool in_list(const char *words, const char *word)
+{
+    const size_t count = strlen(word);
+    for (const char *at = words; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strncmp(at, word, count) == 0 && (at[count] == ',' || !at[count]))
+            return true;
+    return false;
+}
+
+static int split(char *words, const char *parts[COLUMNS_MAX])
+{
+    int count = 0;
+    for (char *word; (word = strsep(&words, ",")) && count < COLUMNS_MAX;)
+        if (*word)
+            parts[count++] = word;
+    return count;
+}
+
+static vmae_status add_metric(vmae_listing *listing, vmae_store *store, sqlite3_stmt *summary, int64_t run,
+                              const char *name)
+{
+    bool found = false;
+    sqlite3_bind_int64(summary, 1, run);
+    sqlite3_bind_text(summary, 2, name, -1, SQLITE_STATIC);
+    const vmae_status st = vmae_sql_step(store, summary, &found);
+    const bool special = found && sqlite3_column_int(summary, 1) != 0;
+    const double value = found && !special ? sqlite3_column_double(summary, 0) : NAN;
+    sqlite3_reset(summary);
+    char text[40] = "";
+    if (special)
+        snprintf(text, sizeof text, "not finite");
+    else if (!isnan(value) && vmae_metric_kind_of(name)->percent)
+        snprintf(text, sizeof text, "%.2f %%", value * 100.0);
+    else if (!isnan(value))
+        snprintf(text, sizeof text, "%.5g", value);
+    vmae_listing_number_as(listing, value, *text ? text : NULL);
+    return st;
+}
+
+static vmae_status add_run(vmae_listing *listing, const list_options *list, vmae_store *store, sqlite3_stmt *row,
+                           const char *status)
+{
+    const bool people = list->common.format == VMAE_LISTING_TEXT || list->common.format == VMAE_LISTING_MARKDOWN;
+    char duration[32] = "";
+    const double seconds = sqlite3_column_type(row, 6) == SQLITE_NULL ? NAN : sqlite3_column_double(row, 6);
+    if (!isnan(seconds))
+        cmd_duration(seconds, duration, sizeof duration);
+    vmae_listing_integer(listing, sqlite3_column_int64(row, 0));
+    vmae_listing_format_text(listing, people ? "%.12s" : "%s", vmae_sql_text(row, 1));
+    vmae_listing_text(listing, vmae_sql_text(row, 2));
+    if (sqlite3_column_type(row, 3) == SQLITE_NULL)
+        vmae_listing_number_as(listing, NAN, NULL);
+    else
+        vmae_listing_integer(listing, sqlite3_column_int64(row, 3));
+    vmae_listing_format_text(listing, "%s%s", status,
+                             sqlite3_column_type(row, 7) == SQLITE_NULL ? ""
+                             : people                                   ? ", journal damaged"
+                                                                        : "");
+    vmae_listing_colour(listing, cmd_status_colour(status));
+    if (sqlite3_column_type(row, 5) == SQLITE_NULL)
+        vmae_listing_number_as(listing, NAN, NULL);
+    else
+        vmae_listing_integer(listing, sqlite3_column_int64(row, 5));
+    vmae_listing_number_as(listing, seconds, *duration ? duration : NULL);
+    (void)store;
+    return VMAE_OK;
+}
+
+static vmae_status add_keys(vmae_listing *listing, vmae_store *store, int64_t run, const char *const *keys, int count)
+{
+    for (int i = 0; i < count; i++) {
+        sqlite3_stmt *row = NULL;
+        bool found = false;
+        VMAE_TRY(vmae_sql_query(store, &row, "SELECT value FROM config WHERE run = ? AND key = ?", "it", run, keys[i]));
+        const vmae_status st = vmae_sql_step(store, row, &found);
+        vmae_listing_text(listing, found ? vmae_sql_text(row, 0) : NULL);
+        sqlite3_finalize(row);
+        VMAE_TRY(st);
+    }
+    return VMAE_OK;
+}
+
+static vmae_status fill(vmae_listing *listing, const list_options *list, vmae_store *store, char *metric_text,
+                        char *key_text)
+{
+    static const char *const fixed[] = { "id", "run", "protocol", "seed", "status", "step", "time" };
+    const char *metrics[COLUMNS_MAX], *keys[COLUMNS_MAX];
+    const int metric_count = split(metric_text, metrics), key_count = split(key_text, keys);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        vmae_listing_column(listing, i == 6 && list->common.format >= VMAE_LISTING_CSV ? "seconds" : fixed[i]);
+    for (int i = 0; i < metric_count; i++)
+        vmae_listing_column(listing, metrics[i]);
+    for (int i = 0; i < key_count; i++)
+        vmae_listing_column(listing, keys[i]);
+    int64_t sweep = -1;
+    if (list->sweep)
+        VMAE_TRY(vmae_sweep_find(store, list->sweep, &sweep));
+    sqlite3_stmt *rows = NULL, *summary = NULL;
+    bool row;
+    VMAE_TRY(build_query(list, store, sweep, &rows));
+    vmae_status st = vmae_sql_query(store, &summary,
+                                    "SELECT s.last, s.last_special FROM summaries AS s JOIN metric_names AS n "
+                                    "ON n.id = s.metric WHERE s.run = ? AND n.name = ?",
+                                    NULL);
+    while (st == VMAE_OK && (st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
+        const int64_t run = sqlite3_column_int64(rows, 0);
+        const char *status = vmae_run_status(store, run, vmae_sql_text(rows, 4));
+        if (list->status && !in_list(list->status, status))
+            continue;
+        st = add_run(listing, list, store, rows, status);
+        for (int i = 0; i < metric_count && st == VMAE_OK; i++)
+            st = add_metric(listing, store, summary, run, metrics[i]);
+        if (st == VMAE_OK)
+            st = add_keys(listing, store, run, keys, key_count);
+    }
+    sqlite3_finalize(rows);
+    sqlite3_finalize(summary);
+    return st;
+}
+
+int cmd_list(int argc, char **argv)
+{
+    list_options list = { .metrics = "top1,knn_top1,loss", .keys = "" };
+    cmd_parse(&argp, argc, argv, &list);
+    vmae_store *store = NULL;
+    vmae_listing *listing = vmae_listing_new();
+    char *metrics = vmae_strdup(list.metrics), *keys = vmae_strdup(list.keys);
+    vmae_status st = listing && metrics && keys ? cmd_open(&list.common, &store) : VMAE_ENOMEM;
+    if (st == VMAE_OK)
+        st = fill(listing, &list, store, metrics, keys);
+    const int code = st == VMAE_OK ? cmd_print(listing, &list.common) : cmd_failed(st);
+    if (code == EXIT_NOTHING && list.common.format == VMAE_LISTING_TEXT)
+        fputs("no run matches\n", stderr);
+    free(metrics);
+    free(keys);
+    vmae_listing_free(listing);
+    vmae_store_close(store);
+    return code;
+}

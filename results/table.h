@@ -1,0 +1,64 @@
+/* table.h -- one grid of a sweep as numbers: what the table printers and the bar plots show. */
+#ifndef VMAE_RESULTS_TABLE_H
+#define VMAE_RESULTS_TABLE_H
+
+#include "results/results.h"
+
+#include "engine/core/mem.h"
+
+enum { VMAE_READINGS = 2 }; /* the paper as printed, and (Table 3c) as its running text needs it */
+
+typedef struct vmae_table_value {
+    size_t n;          /* seeds with a number */
+    double *values;    /* n, in the metric's own unit (fractions), by seed */
+    int64_t *seeds;    /* n, ascending */
+    double mean, std;  /* NaN where there are too few */
+    bool best;         /* the best mean of its column */
+    bool clearly_best; /* and every other row's distance is real */
+    double to_best, to_best_low,
+        to_best_high;            /* mean distance to the best row, with its 95% interval; NaN if unknown */
+    const char *verdict;         /* of that distance: "real", "noise", ...; NULL for the best row */
+    double paper[VMAE_READINGS]; /* as printed, in the paper's unit; NaN: none */
+} vmae_table_value;
+
+typedef struct vmae_table_row {
+    const char *label;
+    int64_t paper_row;        /* 0: not in the paper */
+    vmae_table_value *values; /* one a metric */
+    size_t expected;          /* seeds asked for */
+    const char **missing;     /* one reason a missing cell */
+    size_t missing_count;
+    int64_t skipped; /* bad samples that its runs left out */
+} vmae_table_row;
+
+typedef struct vmae_table_metric {
+    const char *name, *label, *paper_column; /* paper_column NULL: none */
+    bool percent;
+    int direction;                                   /* -1: small is good, 1: large is good */
+    double tau[VMAE_READINGS], tau_p[VMAE_READINGS]; /* rank agreement with the paper; NaN: cannot be told */
+    size_t tau_n;                                    /* rows it is over */
+} vmae_table_metric;
+
+typedef struct vmae_table {
+    const char *sweep, *scale, *data, *revision, *config;
+    const char *grid, *title, *paper, *axis, *stage; /* paper NULL: not one of the paper's tables */
+    vmae_table_metric *metrics;
+    size_t metric_count;
+    vmae_table_row *rows;
+    size_t row_count;
+    size_t readings;       /* 0 without paper numbers, 1, or 2 */
+    const char *data_note; /* NULL, or that the runs did not see the same data */
+} vmae_table;
+
+/* Everything lives in the arena. `grid` counts from 0. */
+vmae_status vmae_table_load(vmae_table *table, vmae_store *store, int64_t sweep, int64_t grid, vmae_arena *arena);
+
+/* "Table 3a" from "table3a"; "" for NULL */
+const char *vmae_table_paper_title(const vmae_table *table, vmae_arena *arena);
+/* Is it a scale whose numbers may be held against the paper's? */
+bool vmae_table_comparable(const vmae_table *table);
+
+/* table_print.c */
+vmae_status vmae_table_write(const vmae_table *table, vmae_table_format format, FILE *out);
+
+#endif

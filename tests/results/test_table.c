@@ -1,0 +1,250 @@
+/* test_table.c -- tables of invented runs against texts that were looked at once and found right. */
+#include "results/listing.h"
+#include "results/results.h"
+#include "results/sql.h"
+#include "tests/results/synthetic.h"
+#include "tests/test.h"
+
+#include "engine/core/fs.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static vmae_store *sweep_store(void)
+{
+    static const char *runs;
+    vmae_store *store = NULL;
+    if (!runs) {
+        runs = synthetic_folder("sweep");
+        synthetic_sweep(runs);
+    }
+    CHECK_OK(vmae_store_open(&store, synthetic_path(runs, "results.db"), VMAE_STORE_UPDATE));
+    CHECK_OK(vmae_store_ingest(store, runs, NULL));
+    return store;
+}
+
+static char *printed(vmae_store *store, const char *grid, vmae_table_format format)
+{
+    char *text = NULL;
+    size_t count = 0;
+    FILE *out = open_memstream(&text, &count);
+    CHECK_OK(vmae_table_print(store, "table3", grid, format, out));
+    fclose(out);
+    return text;
+}
+
+static void check_same(const char *got, const char *expected)
+{
+    CHECK(strcmp(got, expected) == 0);
+    if (strcmp(got, expected) != 0)
+        printf("---- got\n%s---- expected\n%s----\n", got, expected);
+}
+
+static const char golden_a[] =
+    "Table 3a: Frame separation\n"
+    "sweep table3, demo scale; data: shapes (procedural), 32 px; revision abc123\n"
+    "demo scale: not comparable with the paper's numbers\n"
+    "\n"
+    "frame separation     top-1 (%)     to best  paper     top-5 (%)     to best  paper       n\n"
+    "0                 40.23 ± 0.38  -6.10 real  63.25  70.12 ± 0.19  -3.05 real  83.34       3\n"
+    "2                 42.13 ± 0.91  -4.20 real  64.47  71.06 ± 0.46  -2.10 real  84.31       3\n"
+    "4                 41.83 ± 0.77  -4.50 real  65.25  70.91 ± 0.39  -2.25 real  84.64       3\n"
+    "8                        43.45     -2.88 ?  65.89         71.73     -1.44 ?  84.91  1 of 3\n"
+    "D                 46.33 ± 0.22        best  67.66  73.17 ± 0.11        best  86.22       3\n"
+    "  ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise by the 95% "
+    "interval of the difference "
+    "(paired by seed), ? where n is too small to tell.\n"
+    "  rank agreement with the paper, top-1: Kendall tau +0.80 over 5 rows, p 0.083\n"
+    "  rank agreement with the paper, top-5: Kendall tau +0.80 over 5 rows, p 0.083\n"
+    "  missing, 8, seed 2: pretrain diverged: loss is not finite at step 120 (run aa325eed0123)\n"
+    "  missing, 8, seed 3: pretrain has not started (run aa335eed0123)\n";
+
+TEST(a_table_as_text_stands_beside_the_papers_numbers)
+{
+    vmae_store *store = sweep_store();
+    REQUIRE(store);
+    char *text = printed(store, "a", VMAE_TABLE_TEXT);
+    check_same(text, golden_a);
+    free(text);
+    vmae_store_close(store);
+}
+
+static const char golden_c[] =
+    "### Table 3c: Augmentation of frames\n"
+    "\n"
+    "sweep table3, demo scale; data: shapes (procedural), 32 px; revision abc123; **demo scale: not comparable with "
+    "the paper's numbers**\n"
+    "\n"
+    "| augmentation | top-1 (%) | to best | paper, as printed | paper, by its text | top-5 (%) | to best | paper, as "
+    "printed | paper, by its text | n |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+    "| colour | 42.84 ± 0.60 | -3.68 real | 65.40 | 65.40 | 71.42 ± 0.30 | -1.84 real | 84.03 | 84.03 | 3 |\n"
+    "| spatial | 46.52 ± 0.83 | best | 66.03 | 67.66 | 73.26 ± 0.41 | best | 85.01 | 86.22 | 3 |\n"
+    "| colour + spatial | 44.53 ± 0.57 | -1.99 real | 67.66 | 66.03 | 72.27 ± 0.28 | -0.99 real | 86.22 | 85.01 | 3 |\n"
+    "\n"
+    "- ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise by the 95% "
+    "interval of the difference "
+    "(paired by seed), ? where n is too small to tell.\n"
+    "- rank agreement with the paper, top-1 (paper, as printed): Kendall tau +0.33 over 3 rows, p 1\n"
+    "- rank agreement with the paper, top-1 (paper, by its text): Kendall tau +1.00 over 3 rows, p 0.33\n"
+    "- rank agreement with the paper, top-5 (paper, as printed): Kendall tau +0.33 over 3 rows, p 1\n"
+    "- rank agreement with the paper, top-5 (paper, by its text): Kendall tau +1.00 over 3 rows, p 0.33\n";
+
+TEST(table_3c_has_both_readings)
+{
+    vmae_store *store = sweep_store();
+    REQUIRE(store);
+    char *text = printed(store, "c", VMAE_TABLE_MARKDOWN);
+    check_same(text, golden_c);
+    free(text);
+    vmae_store_close(store);
+}
+
+TEST(latex_is_bold_only_where_every_distance_is_real)
+{
+    vmae_store *store = sweep_store();
+    REQUIRE(store);
+    char *text = printed(store, "b", VMAE_TABLE_LATEX);
+    CHECK_STR(text, "mean & \\textbf{46.48 $\\pm$ 0.19} & 67.66 & \\textbf{73.24 $\\pm$ 0.09} & 86.22 & 3 \\\\\n");
+    CHECK_STR(text, "GeM & 44.44 $\\pm$ 0.46 & 66.92");
+    free(text);
+    text = printed(store, "a", VMAE_TABLE_LATEX); /* row 8 has one seed: nobody can tell */
+    CHECK(!strstr(text, "textbf"));
+    CHECK_STR(text, "top-1 (\\%)");
+    free(text);
+    vmae_store_close(store);
+}
+
+TEST(csv_and_json_hold_every_cell)
+{
+    vmae_store *store = sweep_store();
+    REQUIRE(store);
+    char *text = printed(store, NULL, VMAE_TABLE_CSV);
+    size_t lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++)
+        lines++;
+    CHECK_EQ(lines, 1 + (5 + 3 + 3) * 2);
+    CHECK_STR(text, "table3,demo,\"shapes (procedural), 32 px\",abc123,c,table3c,2,spatial,2,top1,3,3,");
+    CHECK_STR(text, ",best,66.03,67.66,\n");
+    free(text);
+    text = printed(store, NULL, VMAE_TABLE_JSON);
+    json_error_t error;
+    json_t *root = json_loads(text, 0, &error);
+    REQUIRE(json_is_array(root));
+    CHECK_EQ(json_array_size(root), 3);
+    const json_t *a = json_array_get(root, 0), *row = json_array_get(json_object_get(a, "rows"), 3);
+    CHECK(json_is_false(json_object_get(a, "comparable_with_paper")));
+    CHECK_EQ(json_array_size(json_object_get(row, "missing")), 2);
+    const json_t *value = json_array_get(json_object_get(row, "values"), 0);
+    CHECK_EQ(json_integer_value(json_object_get(value, "n")), 1);
+    CHECK(json_is_null(json_object_get(value, "std")));
+    CHECK_NEAR(json_number_value(json_object_get(value, "paper")), 65.89, 1e-12);
+    json_decref(root);
+    free(text);
+    vmae_store_close(store);
+}
+
+TEST(wrong_names_list_the_right_ones)
+{
+    vmae_store *store = sweep_store();
+    REQUIRE(store);
+    CHECK_FAILS(vmae_table_print(store, "table9", NULL, VMAE_TABLE_TEXT, stdout), VMAE_EUSER, "table3-demo");
+    CHECK_FAILS(vmae_table_print(store, "table3", "z", VMAE_TABLE_TEXT, stdout), VMAE_EUSER, "a, b, c");
+    vmae_table_format format;
+    CHECK_FAILS(vmae_table_format_by_name(&format, "html"), VMAE_EUSER, "latex");
+    vmae_store_close(store);
+}
+
+/* The same sweep at two scales, one of them the paper's, with other words in it. */
+TEST(scales_are_kept_apart_and_the_papers_carries_no_warning)
+{
+    static const char text_format[] = "{\"version\":1,\"sweep\":\"s\",\"scale\":\"%s\",\"grids\":[{\"name\":\"g\","
+                                      "\"title\":\"T\",\"paper\":null,\"stage\":\"probe\","
+                                      "\"metrics\":[{\"metric\":\"loss\"}],\"rows\":[{\"label\":\"%s\",\"cells\":[{"
+                                      "\"seed\":1,\"runs\":{\"probe\":\"nobody\"}}]}]}]}";
+    const char *folder = synthetic_folder("scales");
+    vmae_store *store = NULL;
+    REQUIRE_OK(vmae_store_open(&store, synthetic_path(folder, "results.db"), VMAE_STORE_UPDATE));
+    char text[700], path[600], *table = NULL;
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s", synthetic_path(folder, "s.json"));
+    const char *const scales[] = { "demo", "paper", "demo" }; /* the second demo replaces the first */
+    const char *const labels[] = { "old", "x", "n\\u001b[31mew | 100%" };
+    for (int i = 0; i < 3; i++) {
+        snprintf(text, sizeof text, text_format, scales[i], labels[i]);
+        CHECK_OK(vmae_write_file(path, text, strlen(text)));
+        CHECK_OK(vmae_store_ingest_sweep(store, path));
+    }
+    CHECK_FAILS(vmae_table_print(store, "s", NULL, VMAE_TABLE_TEXT, stdout), VMAE_EUSER, "s-demo, s-paper");
+    FILE *out = open_memstream(&table, &count);
+    CHECK_OK(vmae_table_print(store, "s-paper", NULL, VMAE_TABLE_TEXT, out));
+    CHECK_OK(vmae_table_print(store, "s-demo", NULL, VMAE_TABLE_MARKDOWN, out));
+    CHECK_OK(vmae_table_print(store, "s-demo", NULL, VMAE_TABLE_LATEX, out));
+    fclose(out);
+    char *second = strstr(table, "###");
+    REQUIRE(second);
+    CHECK_STR(second, "not comparable");
+    CHECK_STR(second, "100\\%");
+    CHECK_STR(second, "\\|");
+    CHECK(!strchr(table, '\033'));
+    CHECK(!strstr(table, "old"));
+    *second = 0;
+    CHECK(!strstr(table, "not comparable"));
+    CHECK_STR(table, "missing, x, seed 1: probe has not started (run nobody)");
+    free(table);
+    vmae_store_close(store);
+}
+
+TEST(the_papers_numbers_are_in_every_database)
+{
+    vmae_store *store = NULL;
+    int64_t count = 0;
+    REQUIRE_OK(vmae_store_open(&store, "file:paper-test?mode=memory", VMAE_STORE_UPDATE));
+    CHECK_OK(vmae_sql_integer(store, &count, 0,
+                              "SELECT count(*) FROM paper WHERE value = 67.66 AND unit = '%' AND tolerance = 0.005 AND "
+                              "source LIKE '%Table 3a'",
+                              NULL));
+    CHECK_EQ(count, 1);
+    CHECK_OK(vmae_sql_integer(store, &count, 0,
+                              "SELECT count(*) FROM paper WHERE tbl = 'table1' AND row = 21 AND col = 'k400_top1' AND "
+                              "value = 87.8 AND tolerance = 0.05",
+                              NULL));
+    CHECK_EQ(count, 1);
+    CHECK_OK(vmae_sql_integer(store, &count, 0, "SELECT count(DISTINCT row) FROM paper WHERE tbl = 'table2'", NULL));
+    CHECK_EQ(count, 8);
+    CHECK_OK(vmae_sql_integer(
+        store, &count, 0, "SELECT count(*) FROM paper WHERE tbl = 'table4' AND col = 'ap_box' AND unit = 'AP'", NULL));
+    CHECK_EQ(count, 4);
+    CHECK_OK(vmae_sql_integer(
+        store, &count, 0,
+        "SELECT count(*) FROM paper WHERE tbl = 'text' AND col = 'value' AND value IS NULL AND text = '54.5;33.8;55.6'",
+        NULL));
+    CHECK_EQ(count, 1);
+    vmae_store_close(store);
+}
+
+TEST(listings_quote_what_needs_it)
+{
+    vmae_listing *listing = vmae_listing_new();
+    REQUIRE(listing);
+    char *text = NULL;
+    size_t count = 0;
+    vmae_listing_column(listing, "name");
+    vmae_listing_column(listing, "value");
+    vmae_listing_text(listing, "a,\"b\"\x1b[0m|\xff");
+    vmae_listing_number(listing, 0.1, 2);
+    vmae_listing_text(listing, NULL);
+    vmae_listing_number(listing, NAN, 2);
+    FILE *out = open_memstream(&text, &count);
+    for (int format = 0; format < 4; format++)
+        CHECK_OK(vmae_listing_print(listing, (vmae_listing_format)format, false, out));
+    fclose(out);
+    CHECK_STR(text, "a,\"b\"?[0m|\xff   0.10\n");
+    CHECK_STR(text, "| a,\"b\" [0m\\|");
+    CHECK_STR(text, "\"a,\"\"b\"\"\x1b[0m|\xff\",0.1\n,\n");
+    CHECK_STR(text, "{\"name\": \"a,\\\"b\\\"\\u001B[0m|?\", \"value\": 0.1},\n {\"name\": null, \"value\": null}");
+    free(text);
+    vmae_listing_free(listing);
+}
