@@ -1,0 +1,91 @@
+/* collect.c -- calls into results and plots; logs what they refuse. */
+#include "sweeps/collect.h"
+
+#include "engine/core/fs.h"
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
+#include "plots/plots.h"
+
+#include <stdlib.h>
+
+static bool fine(vmae_status st, const char *what)
+{
+    if (st != VMAE_OK)
+        log_warn("%s: %s (the runs are safe; `vicmae-results` can do it later)", what, vmae_error());
+    return st == VMAE_OK;
+}
+
+void vmae_collector_open(vmae_collector *collector, const vmae_plan *plan)
+{
+    char *path = vmae_path_join(plan->root, "results.db"), *description = vmae_plan_path(plan, ".json");
+    *collector = (vmae_collector){ NULL, plan };
+    if (path && !fine(vmae_store_open(&collector->store, path, VMAE_STORE_UPDATE), "results database"))
+        collector->store = NULL;
+    if (collector->store && description) /* so that tables can be looked at while it runs */
+        fine(vmae_store_ingest_sweep(collector->store, description), "results database");
+    free(description);
+    free(path);
+}
+
+void vmae_collector_run(vmae_collector *collector, const char *folder)
+{
+    if (collector->store)
+        fine(vmae_store_ingest(collector->store, folder, NULL), "results database");
+}
+
+void vmae_collector_close(vmae_collector *collector)
+{
+    vmae_store_close(collector->store);
+    collector->store = NULL;
+}
+
+static void write_table(vmae_collector *collector, const char *sweep, const char *grid, const char *folder,
+                        vmae_table_format format, const char *suffix)
+{
+    char *text = NULL, *path = vmae_format("%s/%s.%s", folder, grid, suffix);
+    size_t count = 0;
+    FILE *memory = path ? open_memstream(&text, &count) : NULL;
+    if (memory) {
+        const vmae_status st = vmae_table_print(collector->store, sweep, grid, format, memory);
+        if (fclose(memory) == 0 && fine(st, "table"))
+            fine(vmae_write_file(path, text, count), "table");
+    }
+    free(text);
+    free(path);
+}
+
+static void draw(vmae_collector *collector, const char *sweep, const char *folder, FILE *out)
+{
+    vmae_plot_report report = { 0 };
+    if (fine(vmae_plot_sweep(collector->store, sweep, folder, VMAE_PLOT_SVG | VMAE_PLOT_PNG, NULL, &report), "plots") &&
+        report.files > 0)
+        fprintf(out, "plots:  %s/*.svg, *.png (%zu files)\n", folder, report.files);
+}
+
+void vmae_collector_finish(vmae_collector *collector, FILE *out)
+{
+    static const struct {
+        vmae_table_format format;
+        const char *suffix;
+    } formats[] = { { VMAE_TABLE_TEXT, "txt" }, { VMAE_TABLE_MARKDOWN, "md" }, { VMAE_TABLE_CSV, "csv" } };
+    const vmae_sweep *sweep = collector->plan->sweep;
+    if (!collector->store)
+        return;
+    char *name = vmae_format("%s-%s", sweep->name, sweep->scale), *folder = vmae_plan_path(collector->plan, "");
+    if (name && folder && fine(vmae_store_ingest(collector->store, collector->plan->root, NULL), "results database") &&
+        fine(vmae_make_folders(folder), "tables")) {
+        for (size_t g = 0; g < sweep->grid_count; g++) {
+            if (!collector->plan->grid_wanted[g])
+                continue;
+            fine(vmae_table_print(collector->store, name, sweep->grids[g].name, VMAE_TABLE_TEXT, out), "table");
+            fputc('\n', out);
+            for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+                write_table(collector, name, sweep->grids[g].name, folder, formats[f].format, formats[f].suffix);
+        }
+        fprintf(out, "tables: %s/*.txt, *.md, *.csv\n", folder);
+        draw(collector, name, folder, out);
+        fflush(out);
+    }
+    free(folder);
+    free(name);
+}

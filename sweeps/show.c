@@ -1,0 +1,162 @@
+/* show.c -- --dry-run: every run, why it is to be done, what it costs. */
+#include "sweeps/price.h"
+#include "sweeps/sweep.h"
+
+#include "engine/core/mem.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REASON = 1200, NAME = 200 };
+
+typedef struct total {
+    size_t runs, finished;
+    double flops, bytes, seconds;
+    bool flops_unknown, seconds_unknown;
+} total;
+
+static const char *state_name(const vmae_plan_run *run)
+{
+    if (run->provisional)
+        return "unknown";
+    switch (run->state) {
+    case VMAE_RUN_NEW: return "new";
+    case VMAE_RUN_PARTIAL: return "interrupted";
+    case VMAE_RUN_FAILED: return "failed";
+    case VMAE_RUN_BUSY: return "running";
+    case VMAE_RUN_DONE: return "done";
+    }
+    return "unknown";
+}
+
+static void reason_of(const vmae_plan *plan, const vmae_plan_run *run, char reason[REASON])
+{
+    const vmae_plan_run *parent = run->parent >= 0 ? &plan->runs[run->parent] : NULL;
+    char after[64] = "";
+    if (parent && parent->state != VMAE_RUN_DONE)
+        snprintf(after, sizeof after, ", after %s %.8s", plan->sweep->stages[parent->stage].name, parent->identity);
+    if (run->provisional)
+        snprintf(reason, REASON, "to do%s (its data are not here)", after);
+    else if (run->state == VMAE_RUN_NEW)
+        snprintf(reason, REASON, "new%s", after);
+    else if (run->state == VMAE_RUN_PARTIAL)
+        snprintf(reason, REASON, "%s: goes on%s", run->message, after);
+    else if (run->state == VMAE_RUN_FAILED)
+        snprintf(reason, REASON, "failed, is tried again%s: %s", after, run->message);
+    else if (run->state == VMAE_RUN_BUSY)
+        snprintf(reason, REASON, "runs now in another process");
+    else
+        snprintf(reason, REASON, "finished");
+}
+
+static double price(const vmae_plan *plan, size_t index, const vmae_speeds *speeds, vmae_estimate *estimate, total *sum)
+{
+    const vmae_protocol *protocol = plan->sweep->stages[plan->runs[index].stage].protocol;
+    if (!vmae_price_run(plan, index, estimate)) {
+        sum->flops_unknown = sum->seconds_unknown = true;
+        return -1;
+    }
+    const double seconds = vmae_speeds_predict(speeds, protocol->name, estimate->flops);
+    sum->flops += estimate->flops;
+    sum->bytes += estimate->disk_bytes;
+    if (seconds >= 0)
+        sum->seconds += seconds;
+    else
+        sum->seconds_unknown = true;
+    return seconds;
+}
+
+static void show_run(const vmae_plan *plan, size_t index, const vmae_speeds *speeds, total *sum, FILE *out)
+{
+    const vmae_plan_run *run = &plan->runs[index];
+    char reason[REASON], name[NAME], flops[VMAE_PRICE_TEXT], time[VMAE_PRICE_TEXT], shared[48] = "";
+    vmae_estimate estimate;
+    vmae_plan_name(plan, index, name, sizeof name);
+    reason_of(plan, run, reason);
+    if (run->cells > 1)
+        snprintf(shared, sizeof shared, " (%d cells share it)", run->cells);
+    fprintf(out, "  %.8s  %-36s %s%s\n", run->provisional ? "--------" : run->identity, name, reason, shared);
+    if (run->state == VMAE_RUN_DONE && !run->provisional) {
+        sum->finished++;
+        return;
+    }
+    const double seconds = price(plan, index, speeds, &estimate, sum);
+    if (estimate.flops > 0)
+        fprintf(out, "            %lld steps, %s, %s\n", (long long)estimate.steps,
+                vmae_price_flops(flops, estimate.flops),
+                seconds >= 0 ? vmae_price_time(time, seconds) : "time unknown before the first run");
+}
+
+vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
+{
+    const vmae_sweep *sweep = plan->sweep;
+    char flops[VMAE_PRICE_TEXT], time[VMAE_PRICE_TEXT], bytes[VMAE_PRICE_TEXT];
+    vmae_speeds speeds;
+    total sum = { 0 };
+    size_t rows = 0;
+    vmae_speeds_measure(&speeds, plan->root);
+    for (size_t g = 0; g < sweep->grid_count; g++)
+        rows += sweep->grids[g].row_count;
+    fprintf(out, "%s at scale %s%s%s\n%s\n", sweep->name, sweep->scale, *sweep->data ? ": " : "", sweep->data,
+            sweep->title);
+    if (plan->data_problem)
+        fprintf(out, "The data are not here, so what is finished cannot be known: %s\n", plan->data_problem);
+    fprintf(out, "\n");
+    for (size_t i = 0; i < plan->run_count; i++)
+        if (plan->runs[i].wanted) {
+            show_run(plan, i, &speeds, &sum, out);
+            sum.runs++;
+        }
+    fprintf(out, "\n%zu grid%s, %zu rows, %zu seed%s: %zu runs, %zu finished, %zu to do\n", sweep->grid_count,
+            sweep->grid_count == 1 ? "" : "s", rows, sweep->seed_count, sweep->seed_count == 1 ? "" : "s", sum.runs,
+            sum.finished, sum.runs - sum.finished);
+    if (sum.runs > sum.finished)
+        fprintf(out, "to do: %s%s, %s, %s of disk\n", sum.flops_unknown ? "more than " : "",
+                vmae_price_flops(flops, sum.flops),
+                sum.seconds_unknown ? "time unknown before the first run" : vmae_price_time(time, sum.seconds),
+                vmae_price_bytes(bytes, sum.bytes));
+    return ferror(out) ? vmae_fail(VMAE_EIO, "cannot write the plan") : VMAE_OK;
+}
+
+static json_t *run_as_json(const vmae_plan *plan, size_t index, const vmae_speeds *speeds)
+{
+    const vmae_plan_run *run = &plan->runs[index];
+    const vmae_sweep_stage *stage = &plan->sweep->stages[run->stage];
+    total ignored = { 0 };
+    vmae_estimate estimate = { 0 };
+    json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:b}", "identity", run->identity, "stage",
+                               stage->name, "protocol", stage->protocol->name, "seed", (json_int_t)run->seed, "folder",
+                               run->folder, "state", state_name(run), "cells", run->cells, "wanted", (int)run->wanted);
+    if (!object)
+        return NULL;
+    if (run->parent >= 0)
+        json_object_set_new(object, "parent", json_string(plan->runs[run->parent].identity));
+    if (*run->message)
+        json_object_set_new(object, "message", json_string(run->message));
+    if (run->state == VMAE_RUN_DONE && !run->provisional)
+        return object;
+    const double seconds = price(plan, index, speeds, &estimate, &ignored);
+    json_object_set_new(object, "steps", json_integer((json_int_t)estimate.steps));
+    json_object_set_new(object, "flops", json_real(estimate.flops));
+    json_object_set_new(object, "disk_bytes", json_real(estimate.disk_bytes));
+    json_object_set_new(object, "seconds", seconds >= 0 ? json_real(seconds) : json_null());
+    return object;
+}
+
+vmae_status vmae_plan_show_json(const vmae_plan *plan, FILE *out)
+{
+    vmae_speeds speeds;
+    char *text = vmae_plan_describe(plan);
+    json_t *root = text ? json_loads(text, 0, NULL) : NULL, *runs = json_array();
+    free(text);
+    if (!root)
+        return VMAE_ENOMEM;
+    vmae_speeds_measure(&speeds, plan->root);
+    for (size_t i = 0; i < plan->run_count; i++)
+        json_array_append_new(runs, run_as_json(plan, i, &speeds));
+    json_object_set_new(root, "runs", runs);
+    const bool written = json_dumpf(root, out, JSON_INDENT(1)) == 0 && fputc('\n', out) != EOF;
+    json_decref(root);
+    return written ? VMAE_OK : vmae_fail(VMAE_EIO, "cannot write the plan");
+}

@@ -1,0 +1,326 @@
+/* test_sweep_execute.c -- the vicmae-sweep program on fake protocols: what it does, skips, retries, stops, refuses. */
+#include "../test.h"
+#include "process.h"
+#include "sweep_text.h"
+
+#include "engine/core/fs.h"
+#include "engine/core/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define METRICS   " metrics = ( { metric = \"top1\"; label = \"top-1\"; } ); "
+#define WITH(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static const char five_rows[] = "{ name = \"a\"; title = \"Separation\";" METRICS
+                                "product = { pretrain = { frames = { delta = [0, 1, 2, 3, 4]; }; }; }; }";
+static const char two_rows[] = "{ name = \"a\"; title = \"Separation\";" METRICS
+                               "product = { pretrain = { frames = { delta = [0, 8]; }; }; }; },\n"
+                               "{ name = \"b\"; title = \"Pooling\";" METRICS
+                               "product = { pretrain = { model = { pool = [\"gem\", \"mean\"]; }; }; }; }";
+
+typedef struct place {
+    const char *file, *root;
+} place;
+
+/* A sweep file and an empty root of this name. */
+static place make_place(const char *name, const char *grids)
+{
+    static char roots[32][600];
+    static int count;
+    char file[64];
+    snprintf(file, sizeof file, "%s.cfg", name);
+    const char *kept = write_text(vmae_test_folder(), file, sweep_text(grids, ""));
+    snprintf(roots[count], sizeof roots[count], "%s/%s-runs", vmae_test_folder(), name);
+    return (place){ kept, roots[count++] };
+}
+
+static size_t count_text(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part))
+        count++;
+    return count;
+}
+
+static bool has(const char *root, const char *name)
+{
+    char *path = vmae_path_join(root, name);
+    const bool there = vmae_path_exists(path);
+    free(path);
+    return there;
+}
+
+/* Waits until some run of the root has saved its state. */
+static bool wait_for_work(const char *root)
+{
+    for (int i = 0; i < 2000; i++, sleep_ms(5)) {
+        char **names = NULL;
+        size_t count = 0;
+        bool found = false;
+        if (!vmae_path_is_folder(root) || vmae_list_folder(root, true, &names, &count) != VMAE_OK)
+            continue;
+        for (size_t k = 0; k < count; k++) {
+            char *path = vmae_format("%s/%s/resume.safetensors", root, names[k]);
+            found = found || vmae_path_exists(path);
+            free(path);
+        }
+        vmae_list_free(names, count);
+        if (found)
+            return true;
+    }
+    return false;
+}
+
+TEST(a_sweep_is_done_once_and_its_tables_are_printed_and_written)
+{
+    const place at = make_place("once", two_rows);
+    char *out, *err;
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), &out, &err), 0);
+    CHECK_STR(err, "[1/6] pretrain a/0 seed 1: done in ");
+    CHECK_STR(err, "test-demo: 6 runs: 6 done now, 0 finished before, 0 failed, 0 blocked, 0 left");
+    CHECK_STR(out, "Separation");
+    CHECK_STR(out, "tables: ");
+    CHECK(has(at.root, "results.db"));
+    CHECK(has(at.root, "sweeps/test-demo.json"));
+    CHECK(has(at.root, "sweeps/test-demo/a.txt"));
+    CHECK(has(at.root, "sweeps/test-demo/b.md"));
+    CHECK(has(at.root, "sweeps/test-demo/b.csv"));
+    free(out);
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), &out, &err), 0);
+    CHECK_STR(err, "0 done now, 6 finished before");
+    CHECK_STR(out, "Separation");
+    free(out);
+    free(err);
+}
+
+TEST(a_dry_run_makes_nothing_and_says_what_is_to_be_done)
+{
+    const place at = make_place("dry", two_rows);
+    char *out;
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--dry-run", "-j", "2"), &out, NULL), 0);
+    CHECK_STR(out, "6 runs, 0 finished, 6 to do");
+    CHECK(!vmae_path_exists(at.root));
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a"), NULL, NULL), 0);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--dry-run"), &out, NULL), 0);
+    CHECK_STR(out, "6 runs, 4 finished, 2 to do");
+    CHECK(strstr(out, "time unknown") == NULL); /* now there are runs to judge by */
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--json"), &out, NULL), 0);
+    CHECK_EQ(count_text(out, "\"state\": \"done\""), 4);
+    free(out);
+}
+
+TEST(usage_errors_exit_with_2_and_name_the_remedy)
+{
+    const place at = make_place("usage", two_rows);
+    char *out, *err;
+    CHECK_EQ(process_run("vicmae-sweep", WITH("--jobs", "0", at.file), NULL, &err), 2);
+    CHECK_STR(err, "--jobs 0");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", (const char *const[]){ NULL }, NULL, &err), 2);
+    CHECK_STR(err, "which sweep?");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--scale", "huge"), NULL, &err), 2);
+    CHECK_STR(err, "its scales are: demo, big");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--only", "z", "--root", at.root), NULL, &err), 2);
+    CHECK_STR(err, "its grids are: a, b");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "train.stepz=3", "--root", at.root), NULL, &err), 2);
+    CHECK_STR(err, "did you mean 'train.steps'?");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH("/nowhere.cfg", "--root", at.root), NULL, &err), 2);
+    CHECK_STR(err, "/nowhere.cfg");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH("--version"), &out, NULL), 0);
+    CHECK_STR(out, "vicmae-sweep " VMAE_VERSION " (");
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH("--help"), &out, NULL), 0);
+    CHECK_STR(out, "Examples:");
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--list-scales"), &out, NULL), 0);
+    CHECK_STR(out, "big        more numbers");
+    free(out);
+}
+
+TEST(jobs_run_side_by_side_and_share_the_cores)
+{
+    const place at = make_place("wide", five_rows);
+    char *err;
+    CHECK_EQ(
+        process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--jobs", "3", "train.step_us=1000"), NULL, &err),
+        0);
+    CHECK_STR(err, "10 done now");
+    free(err);
+    char **names = NULL;
+    size_t count = 0, with_threads = 0;
+    REQUIRE_OK(vmae_list_folder(at.root, true, &names, &count));
+    for (size_t i = 0; i < count; i++) {
+        char *path = vmae_format("%s/%s/config.cfg", at.root, names[i]), *text = process_said(path);
+        with_threads += strstr(text, "threads = 0") == NULL && *text;
+        free(text);
+        free(path);
+    }
+    CHECK_EQ(with_threads, 10);
+    vmae_list_free(names, count);
+}
+
+TEST(a_failed_run_blocks_its_children_shows_its_log_and_is_tried_again_by_the_same_command)
+{
+    const place at = make_place("fails", two_rows);
+    char *reason = vmae_format("%s/reason", vmae_test_folder()), *option = vmae_format("train.fail_file=%s", reason),
+         *err;
+    CHECK_OK(vmae_write_file(reason, "x", 1));
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", option), NULL, &err), 1);
+    CHECK_STR(err, "pretrain a/0 seed 1: FAILED: sample 10 of");
+    CHECK_STR(err, "    vicmae: sample 10 of"); /* the log's end */
+    CHECK_STR(err, "log.txt)");
+    CHECK_EQ(count_text(err, "log.txt)"), 1); /* of the first failure only */
+    CHECK_STR(err, "0 done now, 0 finished before, 2 failed, 2 blocked, 0 left");
+    CHECK_STR(err, "2 of 4 runs failed; the first was pretrain a/0 seed 1");
+    free(err);
+    unlink(reason);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", option), NULL, &err), 0);
+    CHECK_STR(err, "4 done now, 0 finished before, 0 failed");
+    free(err);
+    free(option);
+    free(reason);
+}
+
+TEST(three_failures_of_one_kind_stop_a_sweep_unless_it_is_to_keep_going)
+{
+    const place at = make_place("bug", five_rows);
+    char *err;
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "train.diverge=true", "-j", "3"), NULL, &err),
+             1);
+    CHECK_EQ(count_text(err, "FAILED: loss is nan"), 3);
+    CHECK_STR(err, "3 runs have failed alike");
+    CHECK_STR(err, "0 done now, 0 finished before, 3 failed, 3 blocked, 4 left");
+    free(err);
+    CHECK_EQ(
+        process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "train.diverge=true", "--keep-going"), NULL, &err),
+        1);
+    CHECK_EQ(count_text(err, "FAILED: loss is nan"), 5);
+    free(err);
+}
+
+TEST(a_second_runner_of_the_same_sweep_is_refused_and_told_who_has_it)
+{
+    const place at = make_place("two", two_rows);
+    char *err, pid[32];
+    process first = process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=50000"));
+    CHECK(wait_for_work(at.root));
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, &err), 1);
+    CHECK_STR(err, "another runner has sweep test-demo");
+    snprintf(pid, sizeof pid, "%d", (int)first.pid);
+    CHECK_STR(err, pid);
+    free(err);
+    kill(first.pid, SIGTERM);
+    CHECK_EQ(process_wait(&first), 130);
+}
+
+TEST(ctrl_c_lets_runs_save_and_the_same_command_goes_on)
+{
+    const place at = make_place("ctrlc", two_rows);
+    char *err, *out;
+    process p = process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=20000", "--jobs", "2"));
+    CHECK(wait_for_work(at.root));
+    kill(p.pid, SIGINT);
+    CHECK_EQ(process_wait(&p), 130);
+    err = process_said(p.err);
+    CHECK_STR(err, "finish their step and save");
+    CHECK_STR(err, "interrupted; the same command goes on");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--dry-run"), &out, NULL), 0);
+    CHECK_STR(out, "interrupted at step ");
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, &err), 0);
+    CHECK_STR(err, "0 failed, 0 blocked, 0 left");
+    free(err);
+}
+
+TEST(a_second_ctrl_c_ends_everything_at_once)
+{
+    const place at = make_place("ctrlcc", two_rows);
+    pid_t children[8];
+    process p =
+        process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=1500000", "train.save_every=1"));
+    CHECK(wait_for_work(at.root));
+    REQUIRE(process_children(p.pid, children, 8) == 1);
+    sleep_ms(200); /* well inside the next step */
+    kill(p.pid, SIGINT);
+    sleep_ms(20);
+    kill(p.pid, SIGINT);
+    CHECK_EQ(process_wait(&p), 130);
+    CHECK(kill(children[0], 0) != 0);
+    char *err = process_said(p.err);
+    CHECK_STR(err, "stopping 1 run(s) at once");
+    free(err);
+}
+
+TEST(runs_do_not_outlive_a_runner_that_is_killed)
+{
+    const place at = make_place("orphan", two_rows);
+    pid_t children[8];
+    process p =
+        process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=20000", "train.steps=2000"));
+    CHECK(wait_for_work(at.root));
+    REQUIRE(process_children(p.pid, children, 8) == 1);
+    kill(p.pid, SIGKILL);
+    CHECK_EQ(process_wait(&p), -SIGKILL);
+    bool lives = true;
+    for (int i = 0; i < 400 && lives; i++, sleep_ms(5)) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)children[0]);
+        char *stat = process_said(path); /* nobody may reap it here: a zombie is over, too */
+        lives = *stat && !strstr(stat, ") Z ");
+        free(stat);
+    }
+    CHECK(!lives);
+}
+
+TEST(a_run_that_another_process_does_is_waited_for)
+{
+    const place at = make_place("elsewhere", two_rows);
+    char *err;
+    process first =
+        process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", "train.step_us=40000"));
+    CHECK(wait_for_work(at.root));
+    /* the same runs, planned by another sweep file */
+    char *text = process_said(at.file), *other;
+    char *name = strstr(text, "\"test\"");
+    REQUIRE(name != NULL);
+    memcpy(name, "\"tost\"", 6);
+    other = vmae_strdup(write_text(vmae_test_folder(), "other.cfg", text));
+    CHECK_EQ(process_run("vicmae-sweep", WITH(other, "--root", at.root, "--only", "a"), NULL, &err), 0);
+    CHECK_STR(err, "done by another process");
+    CHECK_STR(err, "0 failed, 0 blocked, 0 left");
+    CHECK_EQ(process_wait(&first), 0);
+    free(err);
+    free(other);
+    free(text);
+}
+
+TEST(a_run_that_is_killed_is_a_failure_and_goes_on_next_time)
+{
+    const place at = make_place("killed", two_rows);
+    pid_t children[8];
+    process p = process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", "train.step_us=20000"));
+    CHECK(wait_for_work(at.root));
+    REQUIRE(process_children(p.pid, children, 8) == 1);
+    kill(children[0], SIGKILL);
+    CHECK_EQ(process_wait(&p), 1);
+    char *err = process_said(p.err), *out;
+    CHECK_STR(err, "ended by signal 9");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--dry-run"), &out, NULL), 0);
+    CHECK_STR(out, "killed at step ");
+    free(out);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a"), NULL, NULL), 0);
+}
