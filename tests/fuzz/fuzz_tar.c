@@ -1,0 +1,30 @@
+/* fuzz_tar.c -- libFuzzer over the tar indexer: any bytes either give an index whose members lie inside the archive, or
+ * a status. */
+#include "engine/data/tar.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    vmae_tar_index index = { 0 };
+    vmae_status st = vmae_tar_index_add(&index, data, size, "fuzz.tar");
+    if (st == VMAE_OK)
+        st = vmae_tar_index_finish(&index, "fuzz.tar");
+    for (int64_t i = 0; st == VMAE_OK && i < index.count; i++) {
+        const vmae_tar_member *sample = &index.samples[i];
+        if (sample->bytes < data || (size_t)(sample->bytes - data) > size ||
+            sample->count > size - (size_t)(sample->bytes - data) || sample->label < -1 ||
+            sample->label >= (index.classes ? index.classes : 1))
+            abort();
+        for (const char *c = sample->name; *c; c++)
+            if ((unsigned char)*c < 0x20)
+                abort();
+    }
+    if (st != VMAE_OK && !*vmae_error())
+        abort();
+    vmae_tar_index_release(&index);
+    return 0;
+}
