@@ -52,14 +52,25 @@ static int64_t size_of(const vmae_checkpoint *file, const char *key, int64_t oth
 
 vmae_model_config golden_model(const vmae_checkpoint *file)
 {
-    const int64_t dim = size_of(file, "dim", 0), decoder_dim = size_of(file, "dec_dim", 32), ratio = size_of(file, "mlp_ratio", 4);
-    const char *mask_ratio = vmae_checkpoint_metadata(file, "mask_ratio"), *norm_pix = vmae_checkpoint_metadata(file, "norm_pix");
-    return (vmae_model_config){ .image_size = size_of(file, "img", 0), .patch_size = size_of(file, "patch", 0), .channels = 3,
-                                .dim = dim, .depth = size_of(file, "depth", 0), .heads = size_of(file, "heads", 0),
-                                .mlp_hidden = ratio * dim, .decoder_dim = decoder_dim, .decoder_depth = size_of(file, "dec_depth", 1),
-                                .decoder_heads = size_of(file, "dec_heads", 4), .decoder_mlp_hidden = ratio * decoder_dim,
-                                .projector_hidden = size_of(file, "proj_hidden", 8), .projector_out = size_of(file, "proj_out", 8),
-                                .pool = golden_pool(file), .mask_ratio = mask_ratio ? strtod(mask_ratio, NULL) : 0.5,
+    const int64_t dim = size_of(file, "dim", 0), decoder_dim = size_of(file, "dec_dim", 32),
+                  ratio = size_of(file, "mlp_ratio", 4);
+    const char *mask_ratio = vmae_checkpoint_metadata(file, "mask_ratio"),
+               *norm_pix = vmae_checkpoint_metadata(file, "norm_pix");
+    return (vmae_model_config){ .image_size = size_of(file, "img", 0),
+                                .patch_size = size_of(file, "patch", 0),
+                                .channels = 3,
+                                .dim = dim,
+                                .depth = size_of(file, "depth", 0),
+                                .heads = size_of(file, "heads", 0),
+                                .mlp_hidden = ratio * dim,
+                                .decoder_dim = decoder_dim,
+                                .decoder_depth = size_of(file, "dec_depth", 1),
+                                .decoder_heads = size_of(file, "dec_heads", 4),
+                                .decoder_mlp_hidden = ratio * decoder_dim,
+                                .projector_hidden = size_of(file, "proj_hidden", 8),
+                                .projector_out = size_of(file, "proj_out", 8),
+                                .pool = golden_pool(file),
+                                .mask_ratio = mask_ratio ? strtod(mask_ratio, NULL) : 0.5,
                                 .norm_pix = norm_pix && strcmp(norm_pix, "true") == 0 };
 }
 
@@ -89,9 +100,10 @@ float *golden_floats(const vmae_checkpoint *file, const char *name, int64_t *cou
 
 bool golden_near(const char *what, const float *got, const float *wanted, int64_t count, double limit, double floor)
 {
-    const double worst = vmae_max_difference(got, wanted, (size_t)count), largest = vmae_max_magnitude(wanted, (size_t)count);
-    return vmae_check(worst <= limit * largest + floor, __FILE__, __LINE__, "%s: off by %.3g, largest %.3g, allowed %.3g", what, worst,
-                      largest, limit * largest + floor);
+    const double worst = vmae_max_difference(got, wanted, (size_t)count),
+                 largest = vmae_max_magnitude(wanted, (size_t)count);
+    return vmae_check(worst <= limit * largest + floor, __FILE__, __LINE__,
+                      "%s: off by %.3g, largest %.3g, allowed %.3g", what, worst, largest, limit * largest + floor);
 }
 
 double golden_largest(const vmae_checkpoint *file, const char *prefix)

@@ -1,4 +1,5 @@
-/* test_golden_classifier.c -- the encoder with a classification head: [CLS], global pooling, drop path, mixed targets. */
+/* test_golden_classifier.c -- the encoder with a classification head: [CLS], global pooling, drop path, mixed targets.
+ */
 #include "engine/core/mem.h"
 #include "tests/model/golden.h"
 
@@ -31,11 +32,13 @@ static vmae_status classifier_open(classifier *c, const vmae_checkpoint *file)
     VMAE_TRY(vmae_declare_head(c->params, &c->config, c->classes, c->global_pool));
     VMAE_TRY(vmae_params_allocate(c->params, c->be, true, false));
     c->g = vmae_graph_new(c->be, VMAE_F32);
-    c->images = vmae_input(c->g, "images", VMAE_F32, VMAE_SHAPE(c->batch, 3, c->config.image_size, c->config.image_size));
+    c->images =
+        vmae_input(c->g, "images", VMAE_F32, VMAE_SHAPE(c->batch, 3, c->config.image_size, c->config.image_size));
     c->targets = vmae_input(c->g, "targets", VMAE_F32, VMAE_SHAPE(c->batch, c->classes));
     for (int64_t i = 0; c->drop_path && i < 2 * c->config.depth; i++)
         c->scale[i] = vmae_input(c->g, "scale", VMAE_F32, VMAE_SHAPE(c->batch));
-    c->logits = vmae_keep(vmae_record_classifier(c->g, c->params, &c->config, c->images, c->global_pool, c->drop_path ? c->scale : NULL));
+    c->logits = vmae_keep(
+        vmae_record_classifier(c->g, c->params, &c->config, c->images, c->global_pool, c->drop_path ? c->scale : NULL));
     c->loss = vmae_keep(vmae_cross_entropy(c->g, c->logits, NULL, c->targets, 0.0f));
     VMAE_TRY(vmae_graph_backward(c->g, c->loss));
     return vmae_graph_plan(c->g);
@@ -93,7 +96,8 @@ static void check_classifier(const char *name)
     if (c.drop_path)
         write_scales(&c, file);
     REQUIRE_OK(vmae_graph_run(c.g, false));
-    float *logits = golden_floats(file, "logits", &count), *loss = golden_floats(file, "loss", &count), got[1024], got_loss;
+    float *logits = golden_floats(file, "logits", &count), *loss = golden_floats(file, "loss", &count), got[1024],
+          got_loss;
     REQUIRE(c.batch * c.classes <= 1024);
     CHECK_OK(vmae_tensor_read(c.g, c.logits, got, c.batch * c.classes));
     CHECK_OK(vmae_tensor_read(c.g, c.loss, &got_loss, 1));

@@ -21,7 +21,8 @@ typedef struct trace {
     int64_t samples;
 } trace;
 
-static vmae_status trace_open(trace *t, const vmae_checkpoint *file, const vmae_checkpoint *inputs, const vmae_checkpoint *start)
+static vmae_status trace_open(trace *t, const vmae_checkpoint *file, const vmae_checkpoint *inputs,
+                              const vmae_checkpoint *start)
 {
     int64_t count;
     t->config = golden_model(file);
@@ -32,10 +33,15 @@ static vmae_status trace_open(trace *t, const vmae_checkpoint *file, const vmae_
     t->noise = golden_floats(inputs, "noise", &count);
     t->index = golden_floats(inputs, "index", &count);
     t->lambda = golden_floats(inputs, "weight_contrast", &count);
-    const vmae_vicmae_options options = { .pairs = t->pairs, .temperature = golden_number(file, "temperature"), .positive_ranks = 1 };
-    const vmae_optimizer_config adamw = { .method = VMAE_ADAMW, .weight_decay = golden_number(file, "weight_decay"),
-                                          .beta1 = golden_number(file, "beta1"), .beta2 = golden_number(file, "beta2"),
-                                          .eps = golden_number(file, "eps"), .decays_by_pretraining_rule = true };
+    const vmae_vicmae_options options = { .pairs = t->pairs,
+                                          .temperature = golden_number(file, "temperature"),
+                                          .positive_ranks = 1 };
+    const vmae_optimizer_config adamw = { .method = VMAE_ADAMW,
+                                          .weight_decay = golden_number(file, "weight_decay"),
+                                          .beta1 = golden_number(file, "beta1"),
+                                          .beta2 = golden_number(file, "beta2"),
+                                          .eps = golden_number(file, "eps"),
+                                          .decays_by_pretraining_rule = true };
     VMAE_TRY(vmae_cpu_open(&t->be, 2));
     t->params = vmae_params_new();
     VMAE_TRY(vmae_declare_encoder(t->params, &t->config, false, true));
@@ -71,20 +77,22 @@ static vmae_status write_inputs(trace *t, int64_t batch)
     for (int64_t view = 0; view < 2; view++)
         for (int64_t i = 0; i < t->pairs; i++) {
             const int64_t sample = (int64_t)t->index[batch * t->pairs + i];
-            memcpy(images + (view * t->pairs + i) * pixels, t->images + (2 * sample + view) * pixels, (size_t)pixels * sizeof *images);
+            memcpy(images + (view * t->pairs + i) * pixels, t->images + (2 * sample + view) * pixels,
+                   (size_t)pixels * sizeof *images);
         }
     vmae_status st = vmae_tensor_write(t->g, t->model.images, images, 2 * t->pairs * pixels);
     free(images);
     VMAE_TRY(st);
-    VMAE_TRY(vmae_tensor_write(t->g, t->model.noise, t->noise + batch * 2 * t->pairs * patches, 2 * t->pairs * patches));
+    VMAE_TRY(
+        vmae_tensor_write(t->g, t->model.noise, t->noise + batch * 2 * t->pairs * patches, 2 * t->pairs * patches));
     VMAE_TRY(vmae_tensor_write(t->g, t->model.recon_weight, &one, 1));
     return vmae_tensor_write(t->g, t->model.lambda, &t->lambda[batch], 1);
 }
 
 static void check_number(const char *what, int64_t at, double got, double wanted, double limit)
 {
-    vmae_check(fabs(got - wanted) <= limit * fabs(wanted), __FILE__, __LINE__, "%s[%lld] is %.9g, expected %.9g", what, (long long)at, got,
-               wanted);
+    vmae_check(fabs(got - wanted) <= limit * fabs(wanted), __FILE__, __LINE__, "%s[%lld] is %.9g, expected %.9g", what,
+               (long long)at, got, wanted);
 }
 
 static void check_losses(trace *t, const vmae_checkpoint *file, int64_t batch)
@@ -93,11 +101,13 @@ static void check_losses(trace *t, const vmae_checkpoint *file, int64_t batch)
         const char *name;
         const vmae_tensor *tensor;
         double limit;
-    } losses[] = { { "loss_total", t->model.loss, 1e-4 }, { "loss_recon", t->model.loss_recon, 1e-4 },
+    } losses[] = { { "loss_total", t->model.loss, 1e-4 },
+                   { "loss_recon", t->model.loss_recon, 1e-4 },
                    { "loss_contrast", t->model.loss_contrast, 5e-3 } };
     for (size_t i = 0; i < 3; i++) {
         int64_t count;
-        float got = NAN, *wanted = vmae_checkpoint_find(file, losses[i].name) ? golden_floats(file, losses[i].name, &count) : NULL;
+        float got = NAN,
+              *wanted = vmae_checkpoint_find(file, losses[i].name) ? golden_floats(file, losses[i].name, &count) : NULL;
         CHECK_OK(vmae_tensor_read(t->g, losses[i].tensor, &got, 1));
         if (wanted)
             check_number(losses[i].name, batch, got, wanted[batch], losses[i].limit);
@@ -105,7 +115,8 @@ static void check_losses(trace *t, const vmae_checkpoint *file, int64_t batch)
     }
 }
 
-/* Keys' biases and the biases in front of a BatchNorm have no gradient in exact arithmetic; Adam turns their noise into steps. */
+/* Keys' biases and the biases in front of a BatchNorm have no gradient in exact arithmetic; Adam turns their noise into
+ * steps. */
 static bool is_noise(const char *name)
 {
     return strcmp(name, "projector.0.bias") == 0 || strcmp(name, "projector.3.bias") == 0;
@@ -162,8 +173,10 @@ static void check_trace(const char *name)
     vmae_checkpoint *file = golden_open(name), *inputs = golden_open("trace"), *start = golden_open("vicmae_params");
     if (!file || !inputs || !start)
         return;
-    const vmae_schedule schedule = { .lr = golden_number(file, "lr"), .min_lr = golden_number(file, "min_lr"),
-                                     .warmup_epochs = golden_number(file, "warmup_epochs"), .epochs = golden_number(file, "epochs") };
+    const vmae_schedule schedule = { .lr = golden_number(file, "lr"),
+                                     .min_lr = golden_number(file, "min_lr"),
+                                     .warmup_epochs = golden_number(file, "warmup_epochs"),
+                                     .epochs = golden_number(file, "epochs") };
     const double per_epoch = golden_number(file, "steps_per_epoch");
     const int64_t batches = (int64_t)golden_number(file, "microbatches");
     float *lr = golden_floats(file, "lr", &count), *grad_norm = golden_floats(file, "grad_norm", &norms);
