@@ -38,20 +38,32 @@ typedef struct live_run {
 static const int stop_signals[] = { SIGINT, SIGTERM, SIGUSR1, SIGUSR2 };
 enum { STOP_SIGNALS = sizeof stop_signals / sizeof *stop_signals };
 
-static volatile sig_atomic_t stop_requested, interrupts;
+static volatile sig_atomic_t stop_requested, interrupted;
+static double first_interrupt; /* written once, by the handler */
+
+/* timeout(1) and shells send one Ctrl-C to the process and to its group: what follows within this time is the same one.
+ */
+static const double SAME_INTERRUPT_S = 0.25;
 
 static void on_signal(int number)
 {
-    if (number == SIGINT && interrupts++ > 0)
-        _exit(130);
+    struct timespec now;
     stop_requested = 1;
+    if (number != SIGINT || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        return;
+    const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (interrupted && seconds - first_interrupt > SAME_INTERRUPT_S)
+        _exit(130);
+    if (!interrupted)
+        first_interrupt = seconds;
+    interrupted = 1;
 }
 
 static void install_handlers(struct sigaction old[STOP_SIGNALS])
 {
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     sigemptyset(&action.sa_mask);
-    stop_requested = interrupts = 0;
+    stop_requested = interrupted = 0;
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaction(stop_signals[i], &action, &old[i]);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -81,11 +82,22 @@ typedef struct executor {
 /* ---- signals: blocked but in ppoll ---- */
 
 static volatile sig_atomic_t stops;
+static double first_stop; /* written by the handler */
+
+/* timeout(1) and shells send one Ctrl-C to the process and to its group: what follows within this time is the same one.
+ */
+static const double SAME_STOP_S = 0.25;
 
 static void on_stop(int number)
 {
+    struct timespec now = { 0, 0 };
     (void)number;
-    stops++;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (stops == 0)
+        first_stop = seconds;
+    if (stops == 0 || seconds - first_stop > SAME_STOP_S)
+        stops++;
 }
 
 static void on_child(int number)

@@ -275,7 +275,7 @@ TEST(a_damaged_journal_is_a_failure_that_says_so)
     free(folder);
 }
 
-/* Runs in a child and returns its exit code after `signals` of `number`, 30 ms apart, once it is at work. */
+/* Runs in a child and returns its exit code after `signals` of `number`, 400 ms apart, once it is at work. */
 static int run_and_signal(const char *folder, const char *const *assignments, int number, int signals)
 {
     fflush(NULL);
@@ -292,7 +292,7 @@ static int run_and_signal(const char *folder, const char *const *assignments, in
     usleep(50000); /* inside the next step */
     for (int i = 0; i < signals; i++) {
         kill(child, number);
-        usleep(30000);
+        usleep(400000);
     }
     int status;
     waitpid(child, &status, 0);
@@ -322,7 +322,7 @@ TEST(a_second_ctrl_c_ends_a_run_at_once)
 {
     char *folder = folder_named("impatient");
     char message[200];
-    CHECK_EQ(run_and_signal(folder, WITH("train.steps=100", "train.save_every=1", "train.step_us=400000"), SIGINT, 2),
+    CHECK_EQ(run_and_signal(folder, WITH("train.steps=100", "train.save_every=1", "train.step_us=1200000"), SIGINT, 2),
              130);
     CHECK_EQ(vmae_run_inspect(folder, message, sizeof message), VMAE_RUN_PARTIAL);
     CHECK_STR(message, "killed at step"); /* it had no time to say more */

@@ -232,6 +232,8 @@ TEST(ctrl_c_lets_runs_save_and_the_same_command_goes_on)
     process p = process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=20000", "--jobs", "2"));
     CHECK(wait_for_work(at.root));
     kill(p.pid, SIGINT);
+    sleep_ms(2);
+    kill(p.pid, SIGINT); /* the same one: timeout(1) sends it to the process and to its group */
     CHECK_EQ(process_wait(&p), 130);
     err = process_said(p.err);
     CHECK_STR(err, "finish their step and save");
@@ -255,7 +257,7 @@ TEST(a_second_ctrl_c_ends_everything_at_once)
     REQUIRE(process_children(p.pid, children, 8) == 1);
     sleep_ms(200); /* well inside the next step */
     kill(p.pid, SIGINT);
-    sleep_ms(20);
+    sleep_ms(400);
     kill(p.pid, SIGINT);
     CHECK_EQ(process_wait(&p), 130);
     CHECK(kill(children[0], 0) != 0);
