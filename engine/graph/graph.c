@@ -36,7 +36,8 @@ vmae_type vmae_graph_precision(const vmae_graph *g)
 
 void vmae_graph_will_accumulate(vmae_graph *g)
 {
-    g->accumulates = true;
+    if (!g->planned) /* products that add are prepared by the plan */
+        g->accumulates = true;
 }
 
 vmae_tensor *vmae_graph_fail(vmae_graph *g, const char *format, ...)
@@ -116,19 +117,24 @@ vmae_tensor *vmae_use_param(vmae_graph *g, const vmae_params *params, const char
     tensor->wants_gradient = param->trainable && vmae_params_gradients(params);
     tensor->data = type == VMAE_BF16 ? (void *)(vmae_params_copy(params) + param->offset)
                                      : (void *)(vmae_params_values(params) + param->offset);
-    g->gradients = vmae_params_gradients(params);
+    if (tensor->wants_gradient && g->gradients && g->gradients != vmae_params_gradients(params))
+        return vmae_graph_fail(g, "%s: the graph's trainable parameters come from two sets", name);
+    if (tensor->wants_gradient)
+        g->gradients = vmae_params_gradients(params);
     return tensor;
 }
 
 vmae_tensor *vmae_keep(vmae_tensor *tensor)
 {
-    if (tensor)
+    if (tensor && !(tensor->role == VMAE_ROLE_RESULT && tensor->data)) /* planned: its memory is shared by now */
         tensor->keep = true;
     return tensor;
 }
 
 vmae_node *vmae_record(vmae_graph *g, const vmae_rule *rule, int inputs, vmae_tensor *const *in)
 {
+    if (g->planned)
+        vmae_graph_fail(g, "%s is recorded after the graph was planned", rule->name);
     if (g->status != VMAE_OK)
         return NULL;
     vmae_node *node = vmae_arena_calloc(g->arena, 1, sizeof *node);
@@ -160,6 +166,14 @@ vmae_tensor *vmae_result(vmae_graph *g, vmae_node *node, vmae_type type, vmae_sh
     return tensor;
 }
 
+static bool writes_gradient(const vmae_node *node)
+{
+    for (int i = 0; i < node->outputs; i++)
+        if (node->out[i] && node->out[i]->role == VMAE_ROLE_GRADIENT)
+            return true;
+    return false;
+}
+
 vmae_tensor *vmae_param_gradient(vmae_graph *g, vmae_node *node, vmae_tensor *param)
 {
     if (!node || !vmae_wants(param)) {
@@ -167,19 +181,23 @@ vmae_tensor *vmae_param_gradient(vmae_graph *g, vmae_node *node, vmae_tensor *pa
             node->outputs++; /* keeps the position: NULL */
         return NULL;
     }
-    if (!param->gradient) {
-        /* A matrix may be in use as f32 and as bf16: one gradient for both. */
-        for (size_t i = 0; i < g->tensor_count && !param->gradient; i++)
-            if (g->tensors[i]->role == VMAE_ROLE_GRADIENT && g->tensors[i]->param == param->param)
-                param->gradient = g->tensors[i];
-        if (param->gradient)
-            node->accumulates = true;
-        else if ((param->gradient = new_tensor(g, VMAE_ROLE_GRADIENT, param->name, VMAE_F32, param->shape))) {
-            param->gradient->param = param->param;
-            param->gradient->data = g->gradients + param->param->offset;
-        }
-    } else
-        node->accumulates = true;
+    if (param->role != VMAE_ROLE_PARAM)
+        return vmae_graph_fail(g, "%s: %s is computed, but stands where a parameter belongs", node->rule->name, param->name);
+    /* A matrix may be in use as f32 and as bf16: one gradient for both. */
+    for (size_t i = 0; i < g->tensor_count && !param->gradient; i++)
+        if (g->tensors[i]->role == VMAE_ROLE_GRADIENT && g->tensors[i]->param == param->param)
+            param->gradient = g->tensors[i];
+    const bool adds = param->gradient;
+    if (writes_gradient(node) && adds != node->accumulates) /* one flag for all gradients of a node */
+        return vmae_graph_fail(g, "%s: %s is used by several ops, but not together with the same parameters", node->rule->name,
+                               param->name);
+    if (!adds) {
+        if (!(param->gradient = new_tensor(g, VMAE_ROLE_GRADIENT, param->name, VMAE_F32, param->shape)))
+            return NULL;
+        param->gradient->param = param->param;
+        param->gradient->data = g->gradients + param->param->offset;
+    }
+    node->accumulates = adds;
     node->out[node->outputs++] = param->gradient;
     return param->gradient;
 }
@@ -201,14 +219,40 @@ void vmae_add_gradient(vmae_graph *g, vmae_tensor *x, vmae_tensor *dx)
     x->gradient = x->gradient ? vmae_sum_of_gradients(g, x->gradient, dx) : dx;
 }
 
+/* An op for inference keeps nothing for a gradient: everything before it would silently get none, or a part of it. */
+static void refuse_inference(vmae_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const vmae_node *node = g->nodes[i];
+        for (int k = 0; !node->rule->backward && k < node->inputs; k++)
+            if (vmae_wants(node->in[k]))
+                vmae_graph_fail(g, "backward: %s (op %zu) has no gradient, but what it reads from %s is trainable", node->rule->name, i,
+                                node->in[k]->name);
+    }
+}
+
+/* A parameter as an op's x got a gradient that never reaches the flat ones. */
+static void refuse_parameters_as_activations(vmae_graph *g)
+{
+    for (size_t i = 0; i < g->tensor_count; i++) {
+        const vmae_tensor *tensor = g->tensors[i];
+        if (tensor->role == VMAE_ROLE_PARAM && tensor->gradient && tensor->gradient->role != VMAE_ROLE_GRADIENT)
+            vmae_graph_fail(g, "backward: parameter %s stands where only an activation gets a gradient", tensor->name);
+    }
+}
+
 vmae_status vmae_graph_backward(vmae_graph *g, vmae_tensor *loss)
 {
+    if (!loss || g->differentiated)
+        vmae_graph_fail(g, "backward: %s", loss ? "the graph is differentiated already" : "there is no loss");
+    refuse_inference(g);
     if (g->status == VMAE_OK && loss && vmae_count(loss) != 1)
         vmae_graph_fail(g, "backward: the loss is %s; it must be a single number", vmae_shape_text(loss->shape));
     if (g->status == VMAE_OK && loss && !loss->wants_gradient)
         vmae_graph_fail(g, "backward: nothing trainable leads to the loss");
     if (g->status != VMAE_OK || !loss)
         return vmae_graph_check(g);
+    g->differentiated = true;
     loss->gradient = vmae_ones_like(g, loss);
     const size_t forward = g->node_count;
     for (size_t i = forward; i-- > 0 && g->status == VMAE_OK;) {
@@ -217,6 +261,7 @@ vmae_status vmae_graph_backward(vmae_graph *g, vmae_tensor *loss)
             node->out[0]->role == VMAE_ROLE_RESULT && node->out[0] != loss->gradient)
             node->rule->backward(g, node);
     }
+    refuse_parameters_as_activations(g);
     return vmae_graph_check(g);
 }
 

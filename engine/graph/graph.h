@@ -74,17 +74,20 @@ vmae_type vmae_graph_precision(const vmae_graph *g);
 void vmae_graph_will_accumulate(vmae_graph *g);
 
 vmae_tensor *vmae_input(vmae_graph *g, const char *name, vmae_type type, vmae_shape shape);
-/* A parameter by its name in the state dict. VMAE_BF16 is its rounded copy (for matrix products), VMAE_F32 the master. */
+/* A parameter by its name in the state dict. VMAE_BF16 is its rounded copy (for matrix products), VMAE_F32 the master. The trainable
+ * parameters of a graph come from one set. */
 vmae_tensor *vmae_use_param(vmae_graph *g, const vmae_params *params, const char *name, vmae_type type);
-/* Keeps a result readable after a run. Returns it. */
+/* Keeps a result readable after a run. Returns it. Before planning: afterwards it changes nothing. */
 vmae_tensor *vmae_keep(vmae_tensor *tensor);
 
-/* Appends the gradients of `loss` [1] with respect to every trainable parameter, and every tensor that leads to one. */
+/* Appends the gradients of `loss` [1] with respect to every trainable parameter, and every tensor that leads to one. Once a graph. Refused if
+ * an op without a gradient (for inference) stands behind a trainable parameter. */
 vmae_status vmae_graph_backward(vmae_graph *g, vmae_tensor *loss);
 vmae_status vmae_graph_plan(vmae_graph *g);
 /* accumulate: add to the parameters' gradients of the run before instead of overwriting them. */
 vmae_status vmae_graph_run(vmae_graph *g, bool accumulate);
-/* Runs again, looking at every result: fails with VMAE_EDIVERGED naming the first op whose output is not finite, or VMAE_OK if all are. Slow. */
+/* Runs again, looking at every result: fails with VMAE_EDIVERGED naming the first op whose output is not finite, or VMAE_OK if all are. Slow.
+ * Like any run it overwrites gradients and moves the running statistics of BatchNorm. */
 vmae_status vmae_graph_find_nonfinite(vmae_graph *g);
 
 /* Host data in and out. count is in elements and must match. vmae_tensor_read converts bf16 to float; the tensor must be an input, a

@@ -14,7 +14,7 @@ struct vmae_graph {
     vmae_tensor **tensors;
     size_t node_count, node_room, tensor_count, tensor_room;
     float *gradients;  /* the flat gradients of the parameters in use */
-    bool accumulates, planned;
+    bool accumulates, differentiated, planned;
     void *memory;      /* one device block: inputs, activations, scratch */
     size_t memory_bytes;
     vmae_status status; /* of recording; the first failure stands */

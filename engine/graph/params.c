@@ -70,6 +70,8 @@ void vmae_params_free(vmae_params *params)
 
 vmae_status vmae_params_add(vmae_params *params, const char *name, vmae_shape shape, bool trainable)
 {
+    if (params->be)
+        return vmae_fail(VMAE_EINTERNAL, "parameter %s is declared after the parameters were allocated", name);
     if (vmae_params_find(params, name))
         return vmae_fail(VMAE_EINTERNAL, "parameter %s is declared twice", name);
     if (params->count == params->room) {
@@ -105,6 +107,8 @@ static int64_t lay_out(vmae_params *params, bool trainable, int64_t offset)
 
 vmae_status vmae_params_allocate(vmae_params *params, vmae_backend *be, bool gradients, bool copy)
 {
+    if (params->be)
+        return vmae_fail(VMAE_EINTERNAL, "the parameters are allocated already");
     params->numbers = 0;
     params->trainable = lay_out(params, true, 0);
     params->total = lay_out(params, false, params->trainable);

@@ -154,6 +154,8 @@ static vmae_status lay_out_memory(vmae_graph *g)
 vmae_status vmae_graph_plan(vmae_graph *g)
 {
     VMAE_TRY(vmae_graph_check(g));
+    if (g->planned)
+        return vmae_fail(VMAE_EINTERNAL, "the graph is planned already");
     for (size_t i = 0; i < g->node_count; i++) {
         vmae_node *node = g->nodes[i];
         if (node->rule->prepare)

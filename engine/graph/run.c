@@ -44,29 +44,53 @@ static vmae_status read_floats(const vmae_graph *g, const vmae_tensor *tensor, f
     return st;
 }
 
+/* The first element that is not finite, or -1. Needs host memory; without it nothing is found. */
+static int64_t find_bad(const vmae_graph *g, const vmae_tensor *tensor, float *value)
+{
+    const int64_t count = vmae_count(tensor);
+    int64_t at = -1;
+    float *values = vmae_calloc((size_t)count, sizeof *values);
+    if (values && read_floats(g, tensor, values) == VMAE_OK)
+        for (int64_t i = 0; at < 0 && i < count; i++)
+            if (!isfinite(values[i]))
+                *value = values[at = i];
+    free(values);
+    return at;
+}
+
+/* The parameter that a reader should look at: the first that is not finite itself, else the first. */
+static const vmae_tensor *suspect(const vmae_graph *g, const vmae_node *node, bool *bad)
+{
+    const vmae_tensor *first = NULL;
+    float value;
+    *bad = false;
+    for (int k = 0; k < node->inputs && !*bad; k++) {
+        const vmae_tensor *in = node->in[k];
+        if (!in || in->role != VMAE_ROLE_PARAM)
+            continue;
+        *bad = find_bad(g, in, &value) >= 0;
+        first = first && !*bad ? first : in;
+    }
+    return first;
+}
+
 static vmae_status check_finite(const vmae_graph *g, const vmae_node *node, const vmae_tensor *tensor)
 {
-    const size_t count = (size_t)vmae_count(tensor);
-    float *values = vmae_calloc(count, sizeof *values);
-    if (!values)
-        return VMAE_ENOMEM;
-    vmae_status st = read_floats(g, tensor, values);
-    for (size_t i = 0; st == VMAE_OK && i < count; i++) {
-        if (isfinite(values[i]))
-            continue;
-        const vmae_tensor *param = NULL;
-        for (int k = 0; k < node->inputs && !param; k++)
-            param = node->in[k] && node->in[k]->role == VMAE_ROLE_PARAM ? node->in[k] : NULL;
-        st = vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s, is the first whose result %s is not finite (%g at element %zu)",
-                       node->number, node->rule->name, param ? " of " : "", param ? param->name : "",
-                       vmae_shape_text(tensor->shape), (double)values[i], i);
-    }
-    free(values);
-    return st;
+    float value = 0.0f;
+    const int64_t at = find_bad(g, tensor, &value);
+    if (at < 0)
+        return VMAE_OK;
+    bool bad;
+    const vmae_tensor *param = suspect(g, node, &bad);
+    return vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s%s, is the first whose result %s is not finite (%g at element %lld)", node->number,
+                     node->rule->name, param ? " of " : "", param ? param->name : "", bad ? " (itself not finite)" : "",
+                     vmae_shape_text(tensor->shape), (double)value, (long long)at);
 }
 
 vmae_status vmae_graph_find_nonfinite(vmae_graph *g)
 {
+    if (!g->planned)
+        return vmae_fail(VMAE_EINTERNAL, "the graph is run before it was planned for this");
     for (size_t i = 0; i < g->node_count; i++) {
         const vmae_node *node = g->nodes[i];
         VMAE_TRY(run_node(g, node, false));

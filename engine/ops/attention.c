@@ -58,7 +58,7 @@ static const vmae_rule attention = { "attention", attention_run, attention_backw
 vmae_tensor *vmae_attention(vmae_graph *g, vmae_tensor *qkv, int64_t heads)
 {
     if (!qkv)
-        return NULL;
+        return vmae_graph_fail(g, "attention: an input is missing");
     const int64_t d = vmae_last_dim(qkv) / 3;
     if (qkv->shape.rank != 3 || d * 3 != vmae_last_dim(qkv) || heads < 1 || d % heads != 0)
         return vmae_graph_fail(g, "attention: qkv is %s; it must be [images, tokens, 3 x heads x width] with %lld heads",

@@ -61,12 +61,14 @@ static const vmae_rule batch_norm_infer = { "batch_norm_infer", batch_norm_infer
 /* Shapes checked, node recorded. */
 static vmae_node *record(vmae_graph *g, const vmae_rule *rule, vmae_tensor *const in[5], int64_t groups, float eps, bool use_relu)
 {
-    if (!in[0] || !in[3] || !in[4] || !in[1] != !in[2])
+    if (!in[0] || !in[3] || !in[4] || !in[1] != !in[2]) {
+        vmae_graph_fail(g, "batch_norm: an input is missing (weight and bias are both given, or neither)");
         return NULL;
+    }
     const int64_t d = vmae_last_dim(in[0]);
     for (int i = 1; i < 5; i++) {
-        if (in[i] && vmae_count(in[i]) != d) {
-            vmae_graph_fail(g, "batch_norm: x is %s, %s is %s", vmae_shape_text(in[0]->shape), in[i]->name, vmae_shape_text(in[i]->shape));
+        if (in[i] && !vmae_is_floats(in[i], d)) {
+            vmae_graph_fail(g, "batch_norm: x is %s, %s is %s; it must be f32 and as wide", vmae_shape_text(in[0]->shape), in[i]->name, vmae_shape_text(in[i]->shape));
             return NULL;
         }
     }

@@ -56,7 +56,7 @@ static const vmae_rule gelu = { "gelu", gelu_run, gelu_backward, NULL, NULL };
 
 vmae_tensor *vmae_gelu(vmae_graph *g, vmae_tensor *x)
 {
-    return x ? like_first(g, &gelu, 1, &x, -1) : NULL;
+    return x ? like_first(g, &gelu, 1, &x, -1) : vmae_graph_fail(g, "gelu: an input is missing");
 }
 
 /* ---- relu ---- */
@@ -85,7 +85,7 @@ static const vmae_rule relu = { "relu", relu_run, relu_backward, NULL, NULL };
 
 vmae_tensor *vmae_relu(vmae_graph *g, vmae_tensor *x)
 {
-    return x ? like_first(g, &relu, 1, &x, 0) : NULL;
+    return x ? like_first(g, &relu, 1, &x, 0) : vmae_graph_fail(g, "relu: an input is missing");
 }
 
 /* ---- add ---- */
@@ -107,7 +107,7 @@ static const vmae_rule add = { "add", add_run, add_backward, NULL, NULL };
 vmae_tensor *vmae_add(vmae_graph *g, vmae_tensor *a, vmae_tensor *b)
 {
     if (!a || !b)
-        return NULL;
+        return vmae_graph_fail(g, "add: an input is missing");
     if (!vmae_same_shape(a->shape, b->shape) || a->type != b->type)
         return vmae_graph_fail(g, "add: a is %s, b is %s", vmae_shape_text(a->shape), vmae_shape_text(b->shape));
     return like_first(g, &add, 2, (vmae_tensor *[]){ a, b }, 0);
@@ -149,8 +149,8 @@ static void add_scaled_backward(vmae_graph *g, vmae_node *node)
 vmae_tensor *vmae_add_scaled(vmae_graph *g, vmae_tensor *a, vmae_tensor *x, vmae_tensor *scale)
 {
     if (!a || !x || !scale)
-        return NULL;
-    if (!vmae_same_shape(a->shape, x->shape) || a->type != x->type || vmae_count(scale) != x->shape.dim[0])
+        return vmae_graph_fail(g, "add_scaled: an input is missing");
+    if (!vmae_same_shape(a->shape, x->shape) || a->type != x->type || !vmae_is_floats(scale, x->shape.dim[0]))
         return vmae_graph_fail(g, "add_scaled: a is %s, x is %s, scale is %s", vmae_shape_text(a->shape), vmae_shape_text(x->shape),
                                vmae_shape_text(scale->shape));
     return record_add_scaled(g, a, x, scale);
@@ -173,7 +173,9 @@ static const vmae_rule cast = { "cast", cast_run, cast_backward, NULL, NULL };
 
 vmae_tensor *vmae_cast(vmae_graph *g, vmae_tensor *x, vmae_type type)
 {
-    if (!x || x->type == type)
+    if (!x)
+        return vmae_graph_fail(g, "cast: an input is missing");
+    if (x->type == type)
         return x;
     return vmae_result(g, vmae_record(g, &cast, 1, &x), type, x->shape);
 }
@@ -201,9 +203,9 @@ static void weighted_sum_backward(vmae_graph *g, vmae_node *node)
 vmae_tensor *vmae_weighted_sum(vmae_graph *g, vmae_tensor *a, vmae_tensor *wa, vmae_tensor *b, vmae_tensor *wb)
 {
     if (!a || !wa || !b || !wb)
-        return NULL;
-    if (vmae_count(a) != 1 || vmae_count(wa) != 1 || vmae_count(b) != 1 || vmae_count(wb) != 1)
-        return vmae_graph_fail(g, "weighted_sum: every input must be a single number");
+        return vmae_graph_fail(g, "weighted_sum: an input is missing");
+    if (!vmae_is_floats(a, 1) || !vmae_is_floats(wa, 1) || !vmae_is_floats(b, 1) || !vmae_is_floats(wb, 1))
+        return vmae_graph_fail(g, "weighted_sum: every input must be a single f32 number");
     return like_first(g, &weighted_sum, 4, (vmae_tensor *[]){ a, wa, b, wb }, -1);
 }
 

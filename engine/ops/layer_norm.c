@@ -47,9 +47,9 @@ static const vmae_rule layer_norm = { "layer_norm", layer_norm_run, layer_norm_b
 vmae_tensor *vmae_layer_norm(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight, vmae_tensor *bias, float eps, vmae_type out)
 {
     if (!x || !weight || !bias)
-        return NULL;
-    if (vmae_count(weight) != vmae_last_dim(x) || vmae_count(bias) != vmae_last_dim(x))
-        return vmae_graph_fail(g, "layer_norm: x is %s, weight is %s, bias is %s", vmae_shape_text(x->shape),
+        return vmae_graph_fail(g, "layer_norm: an input is missing");
+    if (!vmae_is_floats(weight, vmae_last_dim(x)) || !vmae_is_floats(bias, vmae_last_dim(x)))
+        return vmae_graph_fail(g, "layer_norm: x is %s, weight is %s, bias is %s; the last two must be f32", vmae_shape_text(x->shape),
                                vmae_shape_text(weight->shape), vmae_shape_text(bias->shape));
     vmae_node *node = vmae_record(g, &layer_norm, 3, (vmae_tensor *[]){ x, weight, bias });
     if (node)

@@ -161,13 +161,15 @@ static vmae_tensor *record(vmae_graph *g, const vmae_rule *rule, vmae_tensor *x,
                            vmae_type out)
 {
     if (!x || !w)
-        return NULL;
+        return vmae_graph_fail(g, "%s: an input is missing", rule->name);
     vmae_shape shape = x->shape;
     shape.dim[shape.rank - 1] = w->shape.dim[0];
     /* A convolution's weight [N, C, p, p] is a matrix [N, C p p] here. */
     if (vmae_count(w) / w->shape.dim[0] != vmae_last_dim(x) || w->type != x->type)
         return vmae_graph_fail(g, "linear: x is %s, weight %s is %s", vmae_shape_text(x->shape), w->name, vmae_shape_text(w->shape));
-    if ((b && vmae_count(b) != w->shape.dim[0]) || (residual && (!vmae_same_shape(residual->shape, shape) || residual->type != out)))
+    if (out != VMAE_F32 && out != x->type)
+        return vmae_graph_fail(g, "%s: a product of f32 gives f32", rule->name);
+    if ((b && !vmae_is_floats(b, w->shape.dim[0])) || (residual && (!vmae_same_shape(residual->shape, shape) || residual->type != out)))
         return vmae_graph_fail(g, "linear: the result is %s, bias is %s, residual is %s", vmae_shape_text(shape),
                                b ? vmae_shape_text(b->shape) : "absent", residual ? vmae_shape_text(residual->shape) : "absent");
     return vmae_result(g, vmae_record(g, rule, 4, (vmae_tensor *[]){ x, w, b, residual }), out, shape);

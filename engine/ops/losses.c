@@ -49,10 +49,10 @@ static const vmae_rule masked_mse = { "masked_mse", masked_mse_run, masked_mse_b
 vmae_tensor *vmae_masked_mse(vmae_graph *g, vmae_tensor *pred, vmae_tensor *target, vmae_tensor *mask)
 {
     if (!pred || !target || !mask)
-        return NULL;
+        return vmae_graph_fail(g, "masked_mse: an input is missing");
     const vmae_shape *p = &pred->shape, *t = &target->shape, *m = &mask->shape;
     if (p->rank != 3 || t->rank != 3 || m->rank != 2 || p->dim[0] != t->dim[0] || p->dim[2] != t->dim[2] || m->dim[0] != t->dim[0] ||
-        m->dim[1] != t->dim[1] || (p->dim[1] != t->dim[1] && p->dim[1] != t->dim[1] + 1))
+        m->dim[1] != t->dim[1] || (p->dim[1] != t->dim[1] && p->dim[1] != t->dim[1] + 1) || target->type != VMAE_F32 || mask->type != VMAE_F32)
         return vmae_graph_fail(g, "masked_mse: pred is %s, target is %s, mask is %s", vmae_shape_text(*p), vmae_shape_text(*t),
                                vmae_shape_text(*m));
     return vmae_result(g, vmae_record(g, &masked_mse, 3, (vmae_tensor *[]){ pred, target, mask }), VMAE_F32, VMAE_SHAPE(1));
@@ -90,7 +90,7 @@ static const vmae_rule l2_normalize = { "l2_normalize", l2_normalize_run, l2_nor
 vmae_tensor *vmae_l2_normalize(vmae_graph *g, vmae_tensor *x)
 {
     if (!x)
-        return NULL;
+        return vmae_graph_fail(g, "l2_normalize: an input is missing");
     if (x->type != VMAE_F32)
         return vmae_graph_fail(g, "l2_normalize: x must be f32");
     vmae_node *node = vmae_record(g, &l2_normalize, 1, &x);
@@ -149,7 +149,7 @@ static const vmae_rule info_nce = { "info_nce", info_nce_run, info_nce_backward,
 vmae_tensor *vmae_info_nce(vmae_graph *g, vmae_tensor *z, int64_t period, float temperature)
 {
     if (!z)
-        return NULL;
+        return vmae_graph_fail(g, "info_nce: an input is missing");
     const int64_t rows = vmae_rows(z);
     if (z->type != VMAE_F32 || rows % 2 != 0 || period < 1 || rows / 2 % period != 0)
         return vmae_graph_fail(g, "info_nce: z is %s; it must be f32 with two views, each a multiple of %lld rows",
@@ -207,10 +207,10 @@ static const vmae_rule cross_entropy = { "cross_entropy", cross_entropy_run, cro
 
 vmae_tensor *vmae_cross_entropy(vmae_graph *g, vmae_tensor *logits, vmae_tensor *labels, vmae_tensor *targets, float smoothing)
 {
-    if (!logits || (!labels && !targets))
-        return NULL;
+    if (!logits || !labels == !targets)
+        return vmae_graph_fail(g, "cross_entropy: an input is missing, or there are both labels and targets");
     if (logits->type != VMAE_F32 || (labels && (labels->type != VMAE_I32 || vmae_count(labels) != vmae_rows(logits))) ||
-        (targets && !vmae_same_shape(targets->shape, logits->shape)))
+        (targets && (targets->type != VMAE_F32 || !vmae_same_shape(targets->shape, logits->shape))))
         return vmae_graph_fail(g, "cross_entropy: logits are %s, labels are %s, targets are %s", vmae_shape_text(logits->shape),
                                labels ? vmae_shape_text(labels->shape) : "absent", targets ? vmae_shape_text(targets->shape) : "absent");
     vmae_node *node = vmae_record(g, &cross_entropy, 3, (vmae_tensor *[]){ logits, labels, targets });

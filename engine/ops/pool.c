@@ -49,7 +49,9 @@ static const vmae_rule pool = { "pool", pool_run, pool_backward, NULL, NULL };
 vmae_tensor *vmae_pool_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *p, vmae_pool kind)
 {
     if (!x || (kind == VMAE_POOL_GEM && !p))
-        return NULL;
+        return vmae_graph_fail(g, "pool: %s is missing", x ? "GeM's exponent" : "an input");
+    if (kind == VMAE_POOL_GEM && !vmae_is_floats(p, 1))
+        return vmae_graph_fail(g, "pool: GeM's exponent %s is %s; it must be one f32 number", p->name, vmae_shape_text(p->shape));
     if (x->shape.rank != 3 || x->shape.dim[1] < 2)
         return vmae_graph_fail(g, "pool: x is %s; it must be [images, 1 + tokens, width]", vmae_shape_text(x->shape));
     vmae_node *node = vmae_record(g, &pool, 2, (vmae_tensor *[]){ x, kind == VMAE_POOL_GEM ? p : NULL });

@@ -46,6 +46,11 @@ static inline int64_t vmae_rows(const vmae_tensor *x)
 {
     return vmae_count(x) / vmae_last_dim(x);
 }
+/* Kernels may read `count` floats from it. */
+static inline bool vmae_is_floats(const vmae_tensor *x, int64_t count)
+{
+    return x->type == VMAE_F32 && vmae_count(x) == count;
+}
 static inline void *vmae_data(const vmae_tensor *x)
 {
     return x ? x->data : NULL;

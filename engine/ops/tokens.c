@@ -17,9 +17,11 @@ static const vmae_rule random_masking = { "random_masking", random_masking_run, 
 vmae_masking vmae_random_masking(vmae_graph *g, vmae_tensor *noise, int64_t keep)
 {
     vmae_masking masking = { NULL, NULL, NULL, keep };
-    if (!noise)
+    if (!noise) {
+        vmae_graph_fail(g, "random_masking: an input is missing");
         return masking;
-    if (noise->shape.rank != 2 || keep < 1 || keep >= noise->shape.dim[1]) {
+    }
+    if (noise->shape.rank != 2 || noise->type != VMAE_F32 || keep < 1 || keep >= noise->shape.dim[1]) {
         vmae_graph_fail(g, "random_masking: noise is %s; %lld patches to keep must be at least 1 and fewer than all",
                         vmae_shape_text(noise->shape), (long long)keep);
         return masking;
@@ -50,9 +52,9 @@ static const vmae_rule gather_patches = { "gather_patches", gather_patches_run, 
 static int64_t count_patches(vmae_graph *g, const char *op, const vmae_tensor *images, int64_t patch)
 {
     const vmae_shape *s = &images->shape;
-    if (s->rank == 4 && s->dim[2] == s->dim[3] && patch > 0 && s->dim[2] % patch == 0)
+    if (s->rank == 4 && images->type == VMAE_F32 && s->dim[2] == s->dim[3] && patch > 0 && s->dim[2] % patch == 0)
         return (s->dim[2] / patch) * (s->dim[2] / patch);
-    vmae_graph_fail(g, "%s: images are %s; they must be square and a multiple of the patch size %lld", op, vmae_shape_text(*s),
+    vmae_graph_fail(g, "%s: images are %s; they must be f32, square and a multiple of the patch size %lld", op, vmae_shape_text(*s),
                     (long long)patch);
     return 0;
 }
@@ -60,13 +62,13 @@ static int64_t count_patches(vmae_graph *g, const char *op, const vmae_tensor *i
 vmae_tensor *vmae_gather_patches(vmae_graph *g, vmae_tensor *images, const vmae_masking *masking, int64_t patch)
 {
     if (!images || (masking && !masking->ids_shuffle))
-        return NULL;
+        return vmae_graph_fail(g, "gather_patches: an input is missing");
     const int64_t patches = count_patches(g, "gather_patches", images, patch);
     if (!patches)
         return NULL;
-    if (masking && masking->ids_shuffle->shape.dim[1] != patches)
-        return vmae_graph_fail(g, "gather_patches: the masking is %s, but an image has %lld patches",
-                               vmae_shape_text(masking->ids_shuffle->shape), (long long)patches);
+    if (masking && !vmae_same_shape(masking->ids_shuffle->shape, VMAE_SHAPE(images->shape.dim[0], patches)))
+        return vmae_graph_fail(g, "gather_patches: the masking is %s, but there are %lld images of %lld patches",
+                               vmae_shape_text(masking->ids_shuffle->shape), (long long)images->shape.dim[0], (long long)patches);
     vmae_node *node = vmae_record(g, &gather_patches, 2, (vmae_tensor *[]){ images, masking ? masking->ids_shuffle : NULL });
     if (!node)
         return NULL;
@@ -90,7 +92,9 @@ static const vmae_rule patch_target = { "patch_target", patch_target_run, NULL, 
 
 vmae_tensor *vmae_patch_target(vmae_graph *g, vmae_tensor *images, int64_t patch, bool normalise)
 {
-    const int64_t patches = images ? count_patches(g, "patch_target", images, patch) : 0;
+    if (!images)
+        return vmae_graph_fail(g, "patch_target: an input is missing");
+    const int64_t patches = count_patches(g, "patch_target", images, patch);
     vmae_node *node = patches ? vmae_record(g, &patch_target, 1, &images) : NULL;
     if (!node)
         return NULL;
@@ -137,13 +141,15 @@ static const vmae_rule embed_tokens = { "embed_tokens", embed_tokens_run, embed_
 vmae_tensor *vmae_embed_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *cls, vmae_tensor *pos, const vmae_masking *masking)
 {
     if (!x || !cls || !pos || (masking && !masking->ids_shuffle))
-        return NULL;
+        return vmae_graph_fail(g, "embed_tokens: an input is missing");
     const int64_t d = vmae_last_dim(x), patches = vmae_rows(pos) - 1;
-    const bool fits = masking ? masking->ids_shuffle->shape.dim[1] == patches && x->shape.dim[1] == masking->keep
+    const bool fits = masking ? vmae_same_shape(masking->ids_shuffle->shape, VMAE_SHAPE(x->shape.dim[0], patches)) &&
+                                    x->shape.dim[1] == masking->keep
                               : x->shape.dim[1] == patches;
-    if (x->shape.rank != 3 || vmae_count(cls) != d || vmae_last_dim(pos) != d || !fits)
-        return vmae_graph_fail(g, "embed_tokens: x is %s, cls is %s, pos is %s", vmae_shape_text(x->shape), vmae_shape_text(cls->shape),
-                               vmae_shape_text(pos->shape));
+    if (x->shape.rank != 3 || !vmae_is_floats(cls, d) || !vmae_is_floats(pos, (1 + patches) * d) || !fits)
+        return vmae_graph_fail(g, "embed_tokens: x is %s, cls is %s, pos is %s, masking is %s", vmae_shape_text(x->shape),
+                               vmae_shape_text(cls->shape), vmae_shape_text(pos->shape),
+                               masking ? vmae_shape_text(masking->ids_shuffle->shape) : "absent");
     vmae_node *node = vmae_record(g, &embed_tokens, 4, (vmae_tensor *[]){ x, cls, pos, masking ? masking->ids_shuffle : NULL });
     return vmae_result(g, node, x->type, VMAE_SHAPE(x->shape.dim[0], x->shape.dim[1] + 1, d));
 }
@@ -192,11 +198,14 @@ static const vmae_rule unshuffle_tokens = { "unshuffle_tokens", unshuffle_tokens
 vmae_tensor *vmae_unshuffle_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *mask_token, vmae_tensor *pos,
                                    const vmae_masking *masking)
 {
-    if (!x || !mask_token || !pos || !masking->ids_restore)
-        return NULL;
+    if (!x || !mask_token || !pos || !masking || !masking->ids_restore)
+        return vmae_graph_fail(g, "unshuffle_tokens: an input is missing");
+    if (vmae_wants(pos))
+        return vmae_graph_fail(g, "unshuffle_tokens: %s is trainable; positions get no gradient here", pos->name);
     const int64_t d = vmae_last_dim(x), patches = vmae_rows(pos) - 1;
-    if (x->shape.rank != 3 || vmae_count(mask_token) != d || vmae_last_dim(pos) != d || x->shape.dim[1] != 1 + masking->keep ||
-        masking->ids_restore->shape.dim[1] != patches)
+    if (x->shape.rank != 3 || !vmae_is_floats(mask_token, d) || !vmae_is_floats(pos, (1 + patches) * d) ||
+        x->shape.dim[1] != 1 + masking->keep ||
+        !vmae_same_shape(masking->ids_restore->shape, VMAE_SHAPE(x->shape.dim[0], patches)))
         return vmae_graph_fail(g, "unshuffle_tokens: x is %s, mask_token is %s, pos is %s, masking is %s", vmae_shape_text(x->shape),
                                vmae_shape_text(mask_token->shape), vmae_shape_text(pos->shape),
                                vmae_shape_text(masking->ids_restore->shape));

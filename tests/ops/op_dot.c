@@ -1,0 +1,97 @@
+/* op_dot.c -- sum(x * weight): the loss of every op's test. Through upload and download, so that it runs on any
+ * backend. */
+#include "engine/core/mem.h"
+#include "engine/ops/rule.h"
+#include "tests/ops/op_case.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static float to_float(vmae_bf16 x)
+{
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* To nearest even; no NaN comes here. */
+static vmae_bf16 to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (vmae_bf16)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static float *download(vmae_backend *be, const vmae_tensor *x)
+{
+    const size_t count = (size_t)vmae_count(x);
+    float *values = vmae_calloc(count, sizeof *values);
+    if (!values || be->download(be, values, x->data, count * vmae_type_size(x->type)) != VMAE_OK) {
+        free(values);
+        return NULL;
+    }
+    for (size_t i = count; x->type == VMAE_BF16 && i-- > 0;) /* widened in place, from the end */
+        values[i] = to_float(((vmae_bf16 *)(void *)values)[i]);
+    return values;
+}
+
+static vmae_status dot_run(vmae_backend *be, const vmae_node *node, bool accumulate)
+{
+    (void)accumulate;
+    float *x = download(be, node->in[0]), *weight = download(be, node->in[1]);
+    vmae_status st = x && weight ? VMAE_OK : VMAE_ENOMEM;
+    if (st == VMAE_OK) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < vmae_count(node->in[0]); i++)
+            sum += (double)x[i] * (double)weight[i];
+        const float rounded = (float)sum;
+        st = be->upload(be, node->out[0]->data, &rounded, sizeof rounded);
+    }
+    free(x);
+    free(weight);
+    return st;
+}
+
+/* dx = dloss * weight. Inputs dloss, weight. */
+static vmae_status dot_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
+{
+    (void)accumulate;
+    vmae_tensor *dx = node->out[0];
+    const int64_t count = vmae_count(dx);
+    float *dloss = download(be, node->in[0]), *weight = download(be, node->in[1]);
+    vmae_status st = dloss && weight ? VMAE_OK : VMAE_ENOMEM;
+    for (int64_t i = 0; st == VMAE_OK && i < count; i++) {
+        const float value = dloss[0] * weight[i];
+        if (dx->type == VMAE_BF16)
+            ((vmae_bf16 *)(void *)weight)[i] = to_bf16(value); /* from the start: never beyond what was read */
+        else
+            weight[i] = value;
+    }
+    if (st == VMAE_OK)
+        st = be->upload(be, dx->data, weight, (size_t)count * vmae_type_size(dx->type));
+    free(dloss);
+    free(weight);
+    return st;
+}
+
+static const vmae_rule dot_grad = { "dot_grad", dot_grad_run, NULL, NULL, NULL };
+
+static void dot_backward(vmae_graph *g, vmae_node *node)
+{
+    vmae_tensor *x = node->in[0];
+    vmae_node *grad = vmae_record(g, &dot_grad, 2, (vmae_tensor *[]){ node->out[0]->gradient, node->in[1] });
+    vmae_add_gradient(g, x, vmae_result(g, grad, x->type, x->shape));
+}
+
+static const vmae_rule dot = { "dot", dot_run, dot_backward, NULL, NULL };
+
+vmae_tensor *op_dot(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight)
+{
+    if (!x || !weight)
+        return vmae_graph_fail(g, "dot: an input is missing");
+    if (!vmae_is_floats(weight, vmae_count(x)))
+        return vmae_graph_fail(g, "dot: x is %s, weight is %s", vmae_shape_text(x->shape),
+                               vmae_shape_text(weight->shape));
+    return vmae_result(g, vmae_record(g, &dot, 2, (vmae_tensor *[]){ x, weight }), VMAE_F32, VMAE_SHAPE(1));
+}
