@@ -6,7 +6,11 @@
 #include "engine/core/mem.h"
 #include "plots/plots.h"
 
+#include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { PICTURE_MAX = 1 << 28 };
 
 static bool fine(vmae_status st, const char *what)
 {
@@ -62,6 +66,40 @@ static void draw(vmae_collector *collector, const char *sweep, const char *folde
         fprintf(out, "plots:  %s/*.svg, *.png (%zu files)\n", folder, report.files);
 }
 
+/* "a-colour_only-seed1-reconstruction.png": the first cell that needs the run. */
+static char *picture_path(const vmae_plan *plan, const vmae_plan_run *run, const char *folder, const char *picture)
+{
+    const vmae_sweep_grid *grid = &plan->sweep->grids[run->grid];
+    char *path = vmae_format("%s/%s-%s-seed%lld-%s", folder, grid->name, grid->rows[run->row].label, (long long)run->seed, picture);
+    for (char *c = path ? path + strlen(folder) + 1 : NULL; c && *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
+            *c = '_';
+    return path;
+}
+
+/* What the reconstruct stage has painted, beside tables and plots. */
+static void copy_pictures(const vmae_collector *collector, const char *folder, FILE *out)
+{
+    static const char picture[] = "reconstruction.png";
+    const vmae_plan *plan = collector->plan;
+    size_t copied = 0;
+    for (size_t i = 0; i < plan->run_count; i++) {
+        const vmae_plan_run *run = &plan->runs[i];
+        if (!run->wanted || strcmp(plan->sweep->stages[run->stage].protocol->name, "reconstruct") != 0)
+            continue;
+        char *from = vmae_path_join(run->folder, picture), *to = picture_path(plan, run, folder, picture), *bytes = NULL;
+        size_t count = 0;
+        if (from && to && vmae_path_exists(from) && fine(vmae_read_file(from, PICTURE_MAX, &bytes, &count), "picture") &&
+            fine(vmae_write_file(to, bytes, count), "picture"))
+            copied++;
+        free(bytes);
+        free(from);
+        free(to);
+    }
+    if (copied)
+        fprintf(out, "pictures: %s/*-%s (%zu files: input, visible patches, reconstruction)\n", folder, picture, copied);
+}
+
 void vmae_collector_finish(vmae_collector *collector, FILE *out)
 {
     static const struct {
@@ -84,6 +122,7 @@ void vmae_collector_finish(vmae_collector *collector, FILE *out)
         }
         fprintf(out, "tables: %s/*.txt, *.md, *.csv\n", folder);
         draw(collector, name, folder, out);
+        copy_pictures(collector, folder, out);
         fflush(out);
     }
     free(folder);

@@ -222,6 +222,34 @@ static vmae_status read_stage(loader *l, const config_setting_t *setting, size_t
     return read_base(l, setting, stage);
 }
 
+static bool is_stage(const vmae_sweep *sweep, const char *name)
+{
+    for (size_t i = 0; i < sweep->stage_count; i++)
+        if (strcmp(sweep->stages[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A file of scales that sweeps share may speak of protocols that this one has no stage of: checked, not used. */
+static vmae_status check_foreign(const loader *l, const config_setting_t *scale)
+{
+    size_t count;
+    const vmae_protocol *const *protocols = vmae_protocol_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        config_setting_t *group;
+        vmae_config *scratch = NULL;
+        VMAE_TRY(vmae_setting_group(scale, protocols[i]->name, &group));
+        if (!group || is_stage(l->sweep, protocols[i]->name))
+            continue;
+        vmae_status st = vmae_protocol_config(protocols[i], &scratch);
+        if (st == VMAE_OK)
+            st = vmae_config_apply(scratch, group, NULL);
+        vmae_config_free(scratch);
+        VMAE_TRY(st);
+    }
+    return VMAE_OK;
+}
+
 /* Every scale is checked, whichever runs: else a misspelt option of `paper` shows on the cluster. */
 static vmae_status check_scale(loader *l, const config_setting_t *scale, const char *const *names)
 {
@@ -238,7 +266,7 @@ static vmae_status check_scale(loader *l, const config_setting_t *scale, const c
         vmae_config_free(scratch);
         VMAE_TRY(st);
     }
-    return VMAE_OK;
+    return check_foreign(l, scale);
 }
 
 static vmae_status read_stages(loader *l)
@@ -256,14 +284,18 @@ static vmae_status read_stages(loader *l)
     for (int i = 0; i < count; i++)
         VMAE_TRY(read_stage(l, config_setting_get_elem(list, (unsigned)i), (size_t)i));
 
-    const char **names = vmae_arena_calloc(l->arena, (size_t)count + 3, sizeof *names);
+    size_t n = 0, protocol_count;
+    const vmae_protocol *const *protocols = vmae_protocol_all(&protocol_count);
+    const char **names = vmae_arena_calloc(l->arena, (size_t)count + protocol_count + 3, sizeof *names);
     if (!names)
         return VMAE_ENOMEM;
-    size_t n = 0;
     for (; scale_names[n]; n++)
         names[n] = scale_names[n];
     for (int i = 0; i < count; i++)
         names[n++] = l->sweep->stages[i].name;
+    for (size_t i = 0; i < protocol_count; i++)
+        if (!is_stage(l->sweep, protocols[i]->name))
+            names[n++] = protocols[i]->name;
     config_setting_t *scales;
     VMAE_TRY(find_scales(l->root, &scales));
     const int scale_count = config_setting_length(scales);
