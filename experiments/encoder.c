@@ -26,9 +26,10 @@ vmae_status vmae_encoder_open(vmae_encoder *encoder, const vmae_config *config, 
     if (st != VMAE_OK || strcmp(path, "pixels") == 0)
         goto done;
     if (strcmp(path, "random") != 0) {
-        if ((st = vmae_checkpoint_open(&checkpoint, path)) != VMAE_OK ||
-            (st = vmae_model_recognise(&e.model, checkpoint)) != VMAE_OK) {
-            st = vmae_fail_in(st, "checkpoint %s", path);
+        if ((st = vmae_checkpoint_open(&checkpoint, path)) != VMAE_OK)
+            goto done;
+        if ((st = vmae_model_recognise(&e.model, checkpoint)) != VMAE_OK) {
+            st = vmae_fail_in(st, "%s", path);
             goto done;
         }
     }

@@ -3,6 +3,8 @@
 
 #include "experiments/machine.h"
 
+#include <argp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +41,7 @@ static void print_help(FILE *to)
         fprintf(to, "  %-13s%s\n", commands[i].name, commands[i].summary);
     fprintf(to, "\n`vicmae COMMAND --help` says more. Sweeps: vicmae-sweep. Results: vicmae-results.\n\n"
                 "Examples:\n"
-                "  vicmae pretrain experiments/demo.cfg\n"
+                "  vicmae pretrain model.size=nano data.videos.kind=shapes-video train.epochs=5\n"
                 "  vicmae pretrain experiments/vicmae.cfg data_root=/data model.mask_ratio=0.5 seed=2\n"
                 "  vicmae probe experiments/probe.cfg checkpoint=runs/4f2a.../checkpoint.safetensors data_root=/data\n"
                 "  vicmae info runs/4f2a.../checkpoint.safetensors --json\n");
@@ -52,6 +54,12 @@ static void spin_briefly(char **argv)
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", "1000", 1) != 0)
         return;
     execv("/proc/self/exe", argv); /* comes back only if it cannot: then run as we are */
+}
+
+static void print_version(FILE *to, struct argp_state *state)
+{
+    (void)state;
+    fprintf(to, "vicmae %s (%s)\n", VMAE_VERSION, vmae_revision());
 }
 
 /* The nearest command to a misspelt one, or NULL. */
@@ -71,12 +79,14 @@ int main(int argc, char **argv)
 {
     static char name[64];
     spin_briefly(argv);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the file size limit then fails with a message, as on a full disk */
+    argp_program_version_hook = print_version;
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        printf("vicmae %s (%s)\n", VMAE_VERSION, vmae_revision());
+        print_version(stdout, NULL);
         return 0;
     }
     snprintf(name, sizeof name, "vicmae %s", argv[1]);

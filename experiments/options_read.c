@@ -37,16 +37,25 @@ static vmae_status apply_preset(vmae_config *config, const struct preset *p)
     return VMAE_OK;
 }
 
+/* Where a size was first set by hand; before the preset is applied. */
+static const char *origin_of_sizes(const vmae_config *config)
+{
+    for (const vmae_option *o = vmae_model_options; o->name; o++)
+        if (vmae_config_is_set(config, o->name))
+            return vmae_config_origin(config, o->name);
+    return vmae_config_origin(config, "model.size");
+}
+
 vmae_status vmae_options_resolve_model(vmae_config *config)
 {
-    const char *size = vmae_config_text(config, "model.size");
+    const char *size = vmae_config_text(config, "model.size"), *origin = origin_of_sizes(config);
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
         if (strcmp(presets[i].name, size) == 0)
             VMAE_TRY(apply_preset(config, &presets[i]));
     vmae_model_config model;
     vmae_options_model(config, &model);
     const vmae_status st = vmae_model_check(&model);
-    return st == VMAE_OK ? st : vmae_fail_in(st, "%s: model", vmae_config_origin(config, "model.size"));
+    return st == VMAE_OK ? st : vmae_fail_in(st, "%s: model", origin);
 }
 
 void vmae_options_model(const vmae_config *config, vmae_model_config *model)

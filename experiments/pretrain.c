@@ -180,7 +180,11 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     if (!(s->resume_path = vmae_run_path(run, "resume.safetensors")) || !(s->checkpoint_path = vmae_run_path(run, "checkpoint.safetensors")))
         return VMAE_ENOMEM;
     VMAE_TRY(vmae_trainer_restore(&s->trainer, s->resume_path, first_step));
-    *first_step = *first_step < 0 ? 0 : *first_step;
+    if (*first_step < 0) {
+        bool finished = false;
+        VMAE_TRY(vmae_trainer_reload(&s->trainer, s->checkpoint_path, run->identity, s->length.steps, &finished));
+        *first_step = finished ? s->length.steps : 0;
+    }
     VMAE_TRY(vmae_measure_roof(s->trainer.be, s->trainer.precision, &s->roof));
     log_info("%s, %s; %.1f M parameters, %.2f GFLOP and %.0f MiB a pass; roof %.0f GFLOP/s", s->trainer.be->description,
              s->trainer.precision == VMAE_BF16 ? "bf16" : "f32", (double)vmae_params_numbers(s->trainer.params) / 1e6,
@@ -232,11 +236,21 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
         result->losses.recon += losses.recon / (double)t->accum;
         result->losses.contrast += losses.contrast / (double)t->accum;
     }
-    VMAE_TRY(vmae_optimizer_step(t->optimizer, result->lr, 1.0 / (double)t->accum, &result->grad_norm));
+    VMAE_TRY(vmae_trainer_step(&s->trainer, result->lr, &result->grad_norm));
     const double waited = vmae_loader_waited(s->loader);
     result->waited = waited - s->waited;
     s->waited = waited;
     result->seconds = vmae_seconds() - start;
+    return VMAE_OK;
+}
+
+static vmae_status journal_skipped(session *s)
+{
+    vmae_bad_sample bad;
+    while (vmae_loader_bad(s->loader, s->skipped, &bad, 1) > s->skipped) {
+        VMAE_TRY(vmae_run_skipped(s->run, bad.dataset->description, bad.name, bad.reason));
+        s->skipped++;
+    }
     return VMAE_OK;
 }
 
@@ -255,11 +269,7 @@ static vmae_status journal_step(session *s, int64_t step, const step_result *r)
                                     { "roof_fraction", gflops / s->roof },
                                     { "loader_wait_fraction", r->waited / r->seconds },
                                     { "mem_bytes", resident_bytes() } };
-    vmae_bad_sample bad;
-    while (vmae_loader_bad(s->loader, s->skipped, &bad, 1) > s->skipped) {
-        VMAE_TRY(vmae_run_skipped(s->run, bad.dataset->description, bad.name, bad.reason));
-        s->skipped++;
-    }
+    VMAE_TRY(journal_skipped(s));
     if (step % s->every_log != 0 && step != s->length.steps)
         return VMAE_OK;
     return vmae_run_metrics(s->run, step, metrics, sizeof metrics / sizeof *metrics);
@@ -292,6 +302,23 @@ static vmae_status monitor(session *s, int64_t step)
     return st;
 }
 
+/* The step's failure, once the samples skipped on the way to it are journalled. */
+static vmae_status give_up(session *s, vmae_status st, int64_t step)
+{
+    char sentence[2048];
+    snprintf(sentence, sizeof sentence, "%s", vmae_error());
+    if (journal_skipped(s) != VMAE_OK)
+        log_warn("%s", vmae_error()); /* the step's failure is the one to report */
+    return vmae_fail(st, "step %lld: %s", (long long)step, sentence);
+}
+
+/* The journal goes first: what is resumed from must not be newer than the metrics that lead to it. */
+static vmae_status save(session *s, int64_t step)
+{
+    VMAE_TRY(vmae_journal_sync(s->run->journal));
+    return vmae_trainer_save(&s->trainer, s->resume_path, s->run->identity, step);
+}
+
 static vmae_status train(session *s, int64_t first_step)
 {
     vmae_progress progress;
@@ -300,7 +327,7 @@ static vmae_status train(session *s, int64_t first_step)
         step_result result;
         const vmae_status st = train_step(s, step, &result);
         if (st != VMAE_OK)
-            return vmae_fail_in(st, "step %lld", (long long)step);
+            return give_up(s, st, step);
         step++;
         VMAE_TRY(journal_step(s, step, &result));
         vmae_progress_step(&progress, step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,
@@ -310,7 +337,7 @@ static vmae_status train(session *s, int64_t first_step)
             VMAE_TRY(monitor(s, step));
         const bool stop = vmae_run_stop_requested() && step < s->length.steps;
         if (stop || (step % s->every_checkpoint == 0 && step < s->length.steps))
-            VMAE_TRY(vmae_trainer_save(&s->trainer, s->resume_path, s->run->identity, step));
+            VMAE_TRY(save(s, step));
         if (stop) {
             vmae_progress_end(&progress);
             return vmae_fail(VMAE_EINTERRUPTED, "interrupted; saved at step %lld of %lld: the same command goes on from there",

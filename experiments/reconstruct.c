@@ -41,9 +41,13 @@ static vmae_status load(painter *p, const vmae_config *config)
     const vmae_type precision = vmae_options_precision(config);
     vmae_status st = VMAE_OK;
     vmae_options_model(config, &p->config);
-    if (strcmp(path, "random") != 0 && ((st = vmae_checkpoint_open(&checkpoint, path)) != VMAE_OK ||
-                                        (st = vmae_model_recognise(&p->config, checkpoint)) != VMAE_OK))
-        return vmae_fail_in(st, "checkpoint %s", path);
+    if (strcmp(path, "random") != 0) {
+        VMAE_TRY(vmae_checkpoint_open(&checkpoint, path));
+        if ((st = vmae_model_recognise(&p->config, checkpoint)) != VMAE_OK) {
+            vmae_checkpoint_free(checkpoint);
+            return vmae_fail_in(st, "%s", path);
+        }
+    }
     p->config.mask_ratio = vmae_config_float(config, "reconstruct.mask_ratio");
     p->config.pool = VMAE_POOL_MEAN; /* the contrastive half is recorded, but not looked at */
     if ((st = vmae_model_check(&p->config)) == VMAE_OK &&
@@ -79,7 +83,8 @@ static vmae_status read_images(painter *p, const vmae_config *config, vmae_run *
     vmae_dataset *dataset = NULL;
     const int64_t pixels = 3 * p->config.image_size * p->config.image_size;
     vmae_augment augment = vmae_options_evaluation(config);
-    augment.size = (int)p->config.image_size;
+    augment.size = (int)p->config.image_size; /* the checkpoint's, whatever model.* says */
+    augment.crop_ratio = augment.size >= 128 ? 0.875f : 1.0f;
     vmae_augment_scratch scratch = { 0 };
     vmae_image image = { 0 };
     vmae_status st = vmae_options_open_dataset(config, "dataset", vmae_config_text(config, "dataset.val_split"), &dataset);

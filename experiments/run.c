@@ -387,9 +387,30 @@ static vmae_status start_log(const vmae_run *run)
     return st;
 }
 
+/* Removes what a killed attempt was in the middle of writing ("<name>.tmp-<pid>", engine/core/fs.h): each may be as large
+ * as a checkpoint. With the folder locked nobody else is writing here. */
+static void remove_torn_files(const vmae_run *run)
+{
+    char **names = NULL;
+    size_t count = 0;
+    if (vmae_list_folder(run->folder, false, &names, &count) != VMAE_OK)
+        return; /* what matters will say so */
+    for (size_t i = 0; i < count; i++) {
+        const char *tail = strstr(names[i], ".tmp-");
+        if (!tail || !tail[5] || tail[5 + strspn(tail + 5, "0123456789")])
+            continue;
+        char *path = vmae_run_path(run, names[i]);
+        if (path && unlink(path) == 0)
+            log_info("removed %s, which a killed attempt left half written", path);
+        free(path);
+    }
+    vmae_list_free(names, count);
+}
+
 /* With the folder locked. */
 static vmae_status attempt(live_run *live)
 {
+    remove_torn_files(&live->run);
     VMAE_TRY(write_config(&live->run));
     char *journal = vmae_run_path(&live->run, "journal");
     const vmae_status opened = journal ? vmae_journal_open(&live->run.journal, journal) : VMAE_ENOMEM;

@@ -5,6 +5,7 @@
 #include "experiments/pretrain.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
@@ -95,6 +96,18 @@ vmae_status vmae_trainer_pass(vmae_trainer *t, const float *images, int64_t pass
     VMAE_TRY(vmae_graph_find_nonfinite(t->g)); /* names the op, and fails */
     return vmae_fail(VMAE_EDIVERGED, "the loss is %g (reconstruction %g, contrastive %g)", losses->total, losses->recon,
                      losses->contrast);
+}
+
+vmae_status vmae_trainer_step(vmae_trainer *t, double lr, double *grad_norm)
+{
+    char sentence[512];
+    const vmae_status st = vmae_optimizer_step(t->optimizer, lr, 1.0 / (double)t->accum, grad_norm);
+    if (st != VMAE_EDIVERGED)
+        return st;
+    snprintf(sentence, sizeof sentence, "%s", vmae_error());
+    if (vmae_graph_find_nonfinite(t->g) != VMAE_OK) /* fails when it has found the op */
+        return vmae_fail_in(st, "%s", sentence);
+    return vmae_fail(st, "%s, in an earlier pass of this step", sentence);
 }
 
 vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops)

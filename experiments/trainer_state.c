@@ -59,6 +59,34 @@ vmae_status vmae_trainer_export(const vmae_trainer *t, const char *path, const c
     return write_file(t, path, identity, step, false);
 }
 
+static bool is_export_of(const vmae_checkpoint *checkpoint, const char *identity, int64_t step)
+{
+    char wanted[32];
+    const char *whose = vmae_checkpoint_metadata(checkpoint, "vicmae.identity"),
+               *after = vmae_checkpoint_metadata(checkpoint, "vicmae.step");
+    snprintf(wanted, sizeof wanted, "%lld", (long long)step);
+    return whose && after && strcmp(whose, identity) == 0 && strcmp(after, wanted) == 0;
+}
+
+vmae_status vmae_trainer_reload(vmae_trainer *t, const char *path, const char *identity, int64_t step, bool *found)
+{
+    vmae_checkpoint *checkpoint = NULL;
+    *found = false;
+    if (!vmae_path_exists(path))
+        return VMAE_OK;
+    if (vmae_checkpoint_open(&checkpoint, path) != VMAE_OK) {
+        log_warn("%s; training again", vmae_error());
+        return VMAE_OK;
+    }
+    vmae_status st = VMAE_OK;
+    if (is_export_of(checkpoint, identity, step)) {
+        st = vmae_model_load(t->params, checkpoint);
+        *found = st == VMAE_OK;
+    }
+    vmae_checkpoint_free(checkpoint);
+    return st == VMAE_OK ? st : vmae_fail_in(st, "%s", path);
+}
+
 static vmae_status restore_from(vmae_trainer *t, const char *path, int64_t *step)
 {
     vmae_checkpoint *checkpoint = NULL;
@@ -88,8 +116,11 @@ vmae_status vmae_trainer_restore(vmae_trainer *t, const char *path, int64_t *ste
     *step = -1;
     if (vmae_path_exists(path) && (st = restore_from(t, path, step)) != VMAE_OK)
         log_warn("%s; trying the state before it", vmae_error());
-    if (*step < 0 && vmae_path_exists(previous)) {
+    const bool unusable = st == VMAE_EDATA || st == VMAE_EUSER; /* the file, and not the memory or the disk under it */
+    if ((st == VMAE_OK || unusable) && *step < 0 && vmae_path_exists(previous)) {
         st = restore_from(t, previous, step);
+        if (st == VMAE_OK && rename(previous, path) != 0)
+            st = vmae_fail_errno(errno, "cannot rename %s to %s", previous, path);
         if (st == VMAE_OK)
             log_info("resuming from the state before the last, step %lld", (long long)*step);
     }

@@ -1,0 +1,84 @@
+/* test_pretrain_determinism.c -- what a pre-training gives does not depend on how fast it was made. */
+#include "vicmae.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Loader threads, prefetch, compute threads: the first is the measure of the others. */
+static const struct speed {
+    const char *loader, *prefetch, *threads;
+} speeds[] = { { "1", "4", "1" }, { "2", "1", "1" }, { "5", "4", "1" }, { "1", "1", "2" }, { "5", "1", "3" } };
+
+static void check_speeds(const char *name, const char *const data[8], const char *precision)
+{
+    char first[600] = "";
+    for (size_t i = 0; i < sizeof speeds / sizeof *speeds; i++) {
+        char folder[600];
+        snprintf(folder, sizeof folder, "%s/%s-%s-%zu", vmae_test_folder(), name, precision, i);
+        if (!RUN_OK("pretrain", "-R", folder, TINY_MODEL, TINY_TRAINING, set("precision", precision),
+                    set("loader.threads", speeds[i].loader), set("loader.prefetch", speeds[i].prefetch),
+                    set("threads", speeds[i].threads), data[0], data[1], data[2], data[3], data[4], data[5], data[6],
+                    data[7]))
+            return;
+        if (i == 0)
+            memcpy(first, folder, sizeof first);
+        else
+            CHECK_SAME_RUN(first, folder);
+    }
+}
+
+static const char *const images[] = { TINY_IMAGES, NULL, NULL, NULL, NULL, NULL },
+                         *const videos[] = { TINY_VIDEOS, NULL, NULL, NULL, NULL },
+                         *const both[] = { TINY_IMAGES, TINY_VIDEOS, "data.image_ratio=0.5" };
+
+TEST(images_give_the_same_bits_at_any_speed_in_f32)
+{
+    check_speeds("images", images, "f32");
+}
+TEST(images_give_the_same_bits_at_any_speed_in_bf16)
+{
+    check_speeds("images", images, "bf16");
+}
+TEST(videos_give_the_same_bits_at_any_speed_in_f32)
+{
+    check_speeds("videos", videos, "f32");
+}
+TEST(videos_give_the_same_bits_at_any_speed_in_bf16)
+{
+    check_speeds("videos", videos, "bf16");
+}
+TEST(mixed_batches_give_the_same_bits_at_any_speed_in_f32)
+{
+    check_speeds("both", both, "f32");
+}
+TEST(mixed_batches_give_the_same_bits_at_any_speed_in_bf16)
+{
+    check_speeds("both", both, "bf16");
+}
+
+TEST(real_images_and_clips_give_the_same_bits_at_any_speed)
+{
+    const char *data = vmae_test_shared("data");
+    if (!data)
+        SKIP("no shared data");
+    char root[600];
+    snprintf(root, sizeof root, "data_root=%s", data);
+    const char *const real[] = { root,
+                                 "data.images.kind=tar",
+                                 "data.images.path=cifar10",
+                                 "data.images.limit=50",
+                                 "data.videos.kind=videos",
+                                 "data.videos.path=actions",
+                                 "data.videos.limit=12",
+                                 NULL };
+    check_speeds("real", real, "f32");
+}
+
+TEST(another_seed_gives_other_numbers)
+{
+    const char *a = here("seed1"), *b = here("seed2");
+    RUN_OK("pretrain", "-R", a, TINY_MODEL, TINY_TRAINING, TINY_IMAGES);
+    RUN_OK("pretrain", "-R", b, TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "seed=2");
+    CHECK(!same_files(in(a, "checkpoint.safetensors"), in(b, "checkpoint.safetensors")));
+    CHECK(final_metric(a, "loss") != final_metric(b, "loss"));
+}
