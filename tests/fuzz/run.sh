@@ -8,7 +8,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 targets=$(cd "$here" && ls fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
-build=${3:-$here/../../build-fuzz}
+build=${3:-$(dirname "$(dirname "$here")")/build-fuzz}
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
     sed -n '2,7s/^# \{0,1\}//p' "$0"
     exit 2
