@@ -1,5 +1,5 @@
-/* cmd_bench.c -- vicmae bench: the time of a pre-training step (forward, backward, AdamW; data in memory) against the machine's roof, which is measured
- * in the same run. */
+/* cmd_bench.c -- vicmae bench: the time of a pre-training step (forward, backward, AdamW; data in memory) against the
+ * machine's roof, which is measured in the same run. */
 #include "experiments/commands.h"
 
 #include "engine/core/log.h"
@@ -148,18 +148,20 @@ static void print_timing(const char *size, const char *precision, const timing *
     const double gflops = r->flops / r->median / 1e9;
     if (first)
         printf("vicmae %s (%s), %s\n", VMAE_VERSION, vmae_revision(), description);
-    printf("%-6s %-5s %3lld pairs  %8.1f ms [%.1f .. %.1f]  %8.1f images/s  %6.1f GFLOP/s  %4.1f %% of roof %.0f  %.0f MiB  loss %.3f\n",
-           size, precision, (long long)r->pairs, 1e3 * r->median, 1e3 * r->least, 1e3 * r->most, 2.0 * (double)r->pairs / r->median, gflops,
-           100.0 * gflops / r->roof, r->roof, (double)r->memory / 0x1p20, r->loss);
+    printf("%-6s %-5s %3lld pairs  %8.1f ms [%.1f .. %.1f]  %8.1f images/s  %6.1f GFLOP/s  %4.1f %% of roof %.0f  %.0f "
+           "MiB  loss %.3f\n",
+           size, precision, (long long)r->pairs, 1e3 * r->median, 1e3 * r->least, 1e3 * r->most,
+           2.0 * (double)r->pairs / r->median, gflops, 100.0 * gflops / r->roof, r->roof, (double)r->memory / 0x1p20,
+           r->loss);
     fflush(stdout);
 }
 
 static json_t *json_of(const char *size, const char *precision, const timing *r)
 {
-    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "size", size, "precision", precision, "pairs",
-                     (json_int_t)r->pairs, "step_ms", 1e3 * r->median, "least_ms", 1e3 * r->least, "most_ms", 1e3 * r->most,
-                     "images_per_s", 2.0 * (double)r->pairs / r->median, "gflops_per_s", r->flops / r->median / 1e9, "roof_gflops_per_s",
-                     r->roof, "graph_bytes", (json_int_t)r->memory);
+    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "size", size, "precision", precision,
+                     "pairs", (json_int_t)r->pairs, "step_ms", 1e3 * r->median, "least_ms", 1e3 * r->least, "most_ms",
+                     1e3 * r->most, "images_per_s", 2.0 * (double)r->pairs / r->median, "gflops_per_s",
+                     r->flops / r->median / 1e9, "roof_gflops_per_s", r->roof, "graph_bytes", (json_int_t)r->memory);
 }
 
 static vmae_status bench_all(const arguments *a, const char *const *precisions, int precision_count, json_t *list)
@@ -185,11 +187,18 @@ static vmae_status bench_all(const arguments *a, const char *const *precisions, 
 
 int vmae_cmd_bench(int argc, char **argv)
 {
-    const struct argp argp = { option_table, on_option, "[SIZE...]",
-                               "Time of a pre-training step (forward, backward, AdamW; data in memory) for model sizes nano, tiny, small, base, large, "
-                               "huge, as a share of the machine's roof: the best of a few 1024^3 matrix products in the same run.\v"
-                               "Examples:\n  vicmae bench nano small base\n  vicmae bench nano --precision bf16 --steps 50 --json",
-                               NULL, NULL, NULL };
+    const struct argp argp = {
+        option_table,
+        on_option,
+        "[SIZE...]",
+        "Time of a pre-training step (forward, backward, AdamW; data in memory) for model sizes nano, tiny, small, "
+        "base, large, "
+        "huge, as a share of the machine's roof: the best of a few 1024^3 matrix products in the same run.\v"
+        "Examples:\n  vicmae bench nano small base\n  vicmae bench nano --precision bf16 --steps 50 --json",
+        NULL,
+        NULL,
+        NULL
+    };
     arguments a = { .steps = 12, .device = "auto" };
     const char *precisions[2] = { "f32", "bf16" };
     vmae_backend *be = NULL;

@@ -52,9 +52,10 @@ static void print_text(const vmae_checkpoint *file, const vmae_model_config *mod
         printf("encoder   %lld px, patch %lld, width %lld, %lld blocks, %lld heads\n"
                "decoder   width %lld, %lld blocks, %lld heads\n"
                "projector %lld -> %lld\n",
-               (long long)model->image_size, (long long)model->patch_size, (long long)model->dim, (long long)model->depth,
-               (long long)model->heads, (long long)model->decoder_dim, (long long)model->decoder_depth,
-               (long long)model->decoder_heads, (long long)model->projector_hidden, (long long)model->projector_out);
+               (long long)model->image_size, (long long)model->patch_size, (long long)model->dim,
+               (long long)model->depth, (long long)model->heads, (long long)model->decoder_dim,
+               (long long)model->decoder_depth, (long long)model->decoder_heads, (long long)model->projector_hidden,
+               (long long)model->projector_out);
     else
         printf("not an encoder that this version knows: %s\n", vmae_error());
     for (size_t i = 0; i < vmae_checkpoint_metadata_count(file); i++) {
@@ -81,8 +82,8 @@ static json_t *json_of(const vmae_checkpoint *file)
         json_t *shape = json_array();
         for (int k = 0; k < entry->rank; k++)
             json_array_append_new(shape, json_integer(entry->dim[k]));
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", entry->name, "dtype", vmae_dtype_name(entry->dtype), "shape",
-                                                 shape));
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", entry->name, "dtype",
+                                                 vmae_dtype_name(entry->dtype), "shape", shape));
     }
     json_object_set_new(root, "metadata", metadata);
     json_object_set_new(root, "tensors", tensors);
@@ -91,11 +92,15 @@ static json_t *json_of(const vmae_checkpoint *file)
 
 int vmae_cmd_info(int argc, char **argv)
 {
-    const struct argp argp = { option_table, on_option, "CHECKPOINT",
+    const struct argp argp = { option_table,
+                               on_option,
+                               "CHECKPOINT",
                                "What a safetensors checkpoint holds.\vExamples:\n"
                                "  vicmae info runs/4f2a0c.../checkpoint.safetensors\n"
                                "  vicmae info model.safetensors --json | jq .metadata",
-                               NULL, NULL, NULL };
+                               NULL,
+                               NULL,
+                               NULL };
     arguments a = { 0 };
     vmae_checkpoint *file = NULL;
     vmae_model_config model;

@@ -32,23 +32,28 @@ static void print_option(const vmae_option *o)
         snprintf(range, sizeof range, " {%s}", o->choices);
     else if ((o->type == VMAE_INT || o->type == VMAE_FLOAT) && o->min != o->max)
         snprintf(range, sizeof range, " [%g, %g]", o->min, o->max);
-    printf("  %-32s %-6s = %s%s%s%s\n      %s%s\n", o->name, type_names[o->type], *o->initial ? o->initial : "\"\"", range,
-           o->unit ? " " : "", o->unit ? o->unit : "", o->help, o->role == VMAE_SPEED_ONLY ? " (not part of the identity)" : "");
+    printf("  %-32s %-6s = %s%s%s%s\n      %s%s\n", o->name, type_names[o->type], *o->initial ? o->initial : "\"\"",
+           range, o->unit ? " " : "", o->unit ? o->unit : "", o->help,
+           o->role == VMAE_SPEED_ONLY ? " (not part of the identity)" : "");
 }
 
 static void add_option(json_t *list, const vmae_option *o)
 {
-    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:b, s:s}", "name", o->name, "type", type_names[o->type],
-                                          "default", o->initial, "choices", o->choices, "unit", o->unit, "identity",
-                                          o->role == VMAE_IDENTITY, "help", o->help));
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:b, s:s}", "name", o->name, "type",
+                                          type_names[o->type], "default", o->initial, "choices", o->choices, "unit",
+                                          o->unit, "identity", o->role == VMAE_IDENTITY, "help", o->help));
 }
 
 int vmae_cmd_options(int argc, char **argv)
 {
-    const struct argp argp = { option_table, on_option, "[PROTOCOL]",
+    const struct argp argp = { option_table,
+                               on_option,
+                               "[PROTOCOL]",
                                "Every option of a protocol (default: pretrain), with default, range and meaning.\v"
                                "Examples:\n  vicmae options probe\n  vicmae options pretrain --json",
-                               NULL, NULL, NULL };
+                               NULL,
+                               NULL,
+                               NULL };
     arguments a = { .protocol = "pretrain" };
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &a);

@@ -48,13 +48,14 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     }
 }
 
-static const char doc[] = "Runs one protocol in its own folder. The same command again resumes an interrupted run and skips a finished one.\v"
-                          "Examples:\n"
-                          "  vicmae pretrain model.size=nano data.videos.kind=shapes-video train.epochs=5\n"
-                          "  vicmae pretrain experiments/vicmae.cfg data_root=/data seed=2 model.pool=gem\n"
-                          "  vicmae probe experiments/probe.cfg checkpoint=runs/4f2a0c.../checkpoint.safetensors\n\n"
-                          "Every option can be set in CONFIG or as key=value; `vicmae options PROTOCOL` lists them. "
-                          "Ctrl-C finishes the step, saves, and stops; a second one stops at once.";
+static const char doc[] =
+    "Runs one protocol in its own folder. The same command again resumes an interrupted run and skips a finished one.\v"
+    "Examples:\n"
+    "  vicmae pretrain model.size=nano data.videos.kind=shapes-video train.epochs=5\n"
+    "  vicmae pretrain experiments/vicmae.cfg data_root=/data seed=2 model.pool=gem\n"
+    "  vicmae probe experiments/probe.cfg checkpoint=runs/4f2a0c.../checkpoint.safetensors\n\n"
+    "Every option can be set in CONFIG or as key=value; `vicmae options PROTOCOL` lists them. "
+    "Ctrl-C finishes the step, saves, and stops; a second one stops at once.";
 
 static vmae_status load(const vmae_protocol *protocol, const arguments *a, vmae_config **config)
 {

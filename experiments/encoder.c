@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static vmae_status open_params(vmae_encoder *e, const vmae_config *config, vmae_pool pool, const vmae_checkpoint *checkpoint)
+static vmae_status open_params(vmae_encoder *e, const vmae_config *config, vmae_pool pool,
+                               const vmae_checkpoint *checkpoint)
 {
     if (!(e->params = vmae_params_new()))
         return VMAE_ENOMEM;

@@ -5,16 +5,18 @@
 #include "experiments/options.h"
 #include "experiments/run.h"
 
-/* checkpoint = a file, "random" (model.* and seed) or "pixels" (no model: the features are the pixels of the evaluation transform). */
+/* checkpoint = a file, "random" (model.* and seed) or "pixels" (no model: the features are the pixels of the evaluation
+ * transform). */
 typedef struct vmae_encoder {
     vmae_backend *be;
     vmae_params *params; /* NULL: pixels */
     vmae_model_config model;
     vmae_type precision;
-    bool borrowed;       /* be and params belong to somebody else */
+    bool borrowed; /* be and params belong to somebody else */
 } vmae_encoder;
 
-/* Reads the options device, threads, precision, checkpoint, seed, model.*. The sizes come from the checkpoint; it must fit nothing else. */
+/* Reads the options device, threads, precision, checkpoint, seed, model.*. The sizes come from the checkpoint; it must
+ * fit nothing else. */
 vmae_status vmae_encoder_open(vmae_encoder *encoder, const vmae_config *config, vmae_pool pool);
 void vmae_encoder_close(vmae_encoder *encoder);
 
@@ -28,25 +30,29 @@ void vmae_features_release(vmae_features *features); /* all zero is fine */
 
 typedef struct vmae_feature_pass {
     const vmae_dataset *dataset;
-    vmae_augment augment;  /* its size must be the model's */
+    vmae_augment augment; /* its size must be the model's */
     vmae_pool pool;
-    int64_t batch, limit;  /* limit 0: all samples */
-    bool shuffle;          /* which samples a limit picks, and (never) their order's effect: fixed by seed */
+    int64_t batch, limit; /* limit 0: all samples */
+    bool shuffle;         /* which samples a limit picks, and (never) their order's effect: fixed by seed */
     uint64_t seed;
     int threads, prefetch;
     int64_t bad_limit;
-    const char *what;      /* for the progress line; NULL: silent */
+    const char *what; /* for the progress line; NULL: silent */
 } vmae_feature_pass;
 
-/* One pass over a labelled dataset. run (may be NULL) gets the skipped samples. VMAE_EINTERRUPTED if the run was asked to stop. */
-vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run, vmae_features *features);
+/* One pass over a labelled dataset. run (may be NULL) gets the skipped samples. VMAE_EINTERRUPTED if the run was asked
+ * to stop. */
+vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
+                                  vmae_features *features);
 
-/* Weighted kNN (Wu et al. 2018; DINO): cosine similarity, the k nearest of the bank vote with exp(similarity / temperature). *top1, *top5: fractions of the
- * queries. prediction (NULL or [queries]) gets the class with most votes, the smaller one of equals. */
-vmae_status vmae_knn_classify(const vmae_features *bank, const vmae_features *queries, int64_t k, double temperature, double *top1,
-                              double *top5, int32_t *prediction);
+/* Weighted kNN (Wu et al. 2018; DINO): cosine similarity, the k nearest of the bank vote with exp(similarity /
+ * temperature). *top1, *top5: fractions of the queries. prediction (NULL or [queries]) gets the class with most votes,
+ * the smaller one of equals. */
+vmae_status vmae_knn_classify(const vmae_features *bank, const vmae_features *queries, int64_t k, double temperature,
+                              double *top1, double *top5, int32_t *prediction);
 
 /* Counts of rows of logits [rows, classes] whose label is first, or among the first five (ties count against). */
-void vmae_count_top(const float *logits, const int32_t *labels, int64_t rows, int64_t classes, int64_t *top1, int64_t *top5);
+void vmae_count_top(const float *logits, const int32_t *labels, int64_t rows, int64_t classes, int64_t *top1,
+                    int64_t *top5);
 
 #endif

@@ -11,10 +11,12 @@ vmae_status vmae_evaluation_resolve(vmae_config *config)
 {
     const char *checkpoint = vmae_config_text(config, "checkpoint");
     if (!*checkpoint)
-        return vmae_config_refuse(config, "checkpoint",
-                                  "it must name a safetensors file, or be \"random\" (an untrained model) or \"pixels\" (no model)");
+        return vmae_config_refuse(
+            config, "checkpoint",
+            "it must name a safetensors file, or be \"random\" (an untrained model) or \"pixels\" (no model)");
     if (strcmp(vmae_config_text(config, "dataset.kind"), "none") == 0)
-        return vmae_config_refuse(config, "dataset.kind", "an evaluation needs a labelled dataset: set dataset.kind and dataset.path");
+        return vmae_config_refuse(config, "dataset.kind",
+                                  "an evaluation needs a labelled dataset: set dataset.kind and dataset.path");
     VMAE_TRY(vmae_options_resolve_model(config));
     return vmae_options_resolve_precision(config);
 }
@@ -22,7 +24,8 @@ vmae_status vmae_evaluation_resolve(vmae_config *config)
 /* The spec of one split; *path is to be freed. */
 static vmae_status split_spec(const vmae_config *config, bool train, vmae_dataset_spec *spec, char **path)
 {
-    VMAE_TRY(vmae_options_dataset(config, "dataset", train ? NULL : vmae_config_text(config, "dataset.val_split"), spec, path));
+    VMAE_TRY(vmae_options_dataset(config, "dataset", train ? NULL : vmae_config_text(config, "dataset.val_split"), spec,
+                                  path));
     if (!train)
         spec->limit = vmae_config_int(config, "dataset.val_limit");
     return VMAE_OK;
@@ -66,7 +69,8 @@ vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, d
     const double tokens = (double)vmae_model_patches(&model) + 1.0, d = (double)model.dim,
                  block = 2.0 * tokens * (4.0 * d * d + 2.0 * d * (double)model.mlp_hidden) + 4.0 * tokens * tokens * d;
     const bool pixels = strcmp(vmae_config_text(config, "checkpoint"), "pixels") == 0;
-    *estimate = (vmae_estimate){ .steps = steps, .flops = pixels ? 0.0 : (passes * train + val) * (double)model.depth * block,
+    *estimate = (vmae_estimate){ .steps = steps,
+                                 .flops = pixels ? 0.0 : (passes * train + val) * (double)model.depth * block,
                                  .disk_bytes = 1e5 + 200.0 * (double)steps };
     return VMAE_OK;
 }
@@ -92,9 +96,10 @@ vmae_status vmae_evaluation_open(vmae_evaluation *e, vmae_run *run)
         st = open_split(run, true, &e->train);
     if (st == VMAE_OK)
         st = open_split(run, false, &e->val);
-    if (st == VMAE_OK && (e->train->classes != e->val->classes || e->train->media != VMAE_IMAGES || e->val->media != VMAE_IMAGES))
-        st = vmae_fail(VMAE_EUSER, "the splits must be images of the same classes: %s against %s", e->train->description,
-                       e->val->description);
+    if (st == VMAE_OK &&
+        (e->train->classes != e->val->classes || e->train->media != VMAE_IMAGES || e->val->media != VMAE_IMAGES))
+        st = vmae_fail(VMAE_EUSER, "the splits must be images of the same classes: %s against %s",
+                       e->train->description, e->val->description);
     if (st != VMAE_OK)
         vmae_evaluation_close(e);
     return st;
@@ -110,8 +115,11 @@ void vmae_evaluation_close(vmae_evaluation *e)
 
 vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *e, const vmae_config *config, bool train)
 {
-    vmae_feature_pass pass = { .dataset = train ? e->train : e->val, .augment = vmae_options_evaluation(config), .pool = e->pool,
-                               .batch = vmae_config_int(config, "features.batch"), .seed = (uint64_t)vmae_config_int(config, "seed"),
+    vmae_feature_pass pass = { .dataset = train ? e->train : e->val,
+                               .augment = vmae_options_evaluation(config),
+                               .pool = e->pool,
+                               .batch = vmae_config_int(config, "features.batch"),
+                               .seed = (uint64_t)vmae_config_int(config, "seed"),
                                .threads = (int)vmae_config_int(config, "loader.threads"),
                                .prefetch = (int)vmae_config_int(config, "loader.prefetch"),
                                .bad_limit = vmae_config_int(config, "loader.bad_limit"),

@@ -1,4 +1,5 @@
-/* evaluate.h -- what the protocols on frozen features share: the two splits of the dataset, their features, their cost. */
+/* evaluate.h -- what the protocols on frozen features share: the two splits of the dataset, their features, their cost.
+ */
 #ifndef VMAE_EXPERIMENTS_EVALUATE_H
 #define VMAE_EXPERIMENTS_EVALUATE_H
 
@@ -6,7 +7,8 @@
 
 vmae_status vmae_evaluation_resolve(vmae_config *config);
 vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *hash);
-/* passes: over the training features, in each of which an epoch's worth of images goes through the encoder (1 if features are cached). */
+/* passes: over the training features, in each of which an epoch's worth of images goes through the encoder (1 if
+ * features are cached). */
 vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate);
 
 /* The encoder and both splits, opened and recorded. */

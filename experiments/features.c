@@ -71,7 +71,8 @@ static vmae_status record_skipped(vmae_loader *loader, vmae_run *run)
     return VMAE_OK;
 }
 
-static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pass *pass, vmae_features *f, int64_t limit)
+static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pass *pass, vmae_features *f,
+                        int64_t limit)
 {
     const vmae_batch *batch;
     vmae_progress progress;
@@ -95,14 +96,20 @@ static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pa
     return st;
 }
 
-vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run, vmae_features *features)
+vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
+                                  vmae_features *features)
 {
     const int64_t all = pass->dataset->count, limit = pass->limit > 0 && pass->limit < all ? pass->limit : all;
     vmae_feature_pass fitted = *pass;
     fitted.batch = pass->batch < limit ? pass->batch : limit;
     const vmae_source source = { .dataset = pass->dataset, .batch = (int)fitted.batch, .view = { pass->augment } };
-    const vmae_loader_spec spec = { .sources = &source, .source_count = 1, .shuffle = pass->shuffle, .last_partial = true,
-                                    .seed = pass->seed, .threads = pass->threads, .prefetch = pass->prefetch,
+    const vmae_loader_spec spec = { .sources = &source,
+                                    .source_count = 1,
+                                    .shuffle = pass->shuffle,
+                                    .last_partial = true,
+                                    .seed = pass->seed,
+                                    .threads = pass->threads,
+                                    .prefetch = pass->prefetch,
                                     .bad_limit = pass->bad_limit };
     extractor x = { 0 };
     vmae_loader *loader = NULL;
@@ -129,7 +136,8 @@ done:
     return st;
 }
 
-void vmae_count_top(const float *logits, const int32_t *labels, int64_t rows, int64_t classes, int64_t *top1, int64_t *top5)
+void vmae_count_top(const float *logits, const int32_t *labels, int64_t rows, int64_t classes, int64_t *top1,
+                    int64_t *top5)
 {
     *top1 = *top5 = 0;
     for (int64_t i = 0; i < rows; i++) {

@@ -4,7 +4,8 @@
 #include "experiments/encoder.h"
 #include "experiments/evaluate.h"
 
-static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options, vmae_knn_options, NULL };
+static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options,
+                                             vmae_knn_options, NULL };
 
 static vmae_status knn_run(vmae_run *run)
 {
@@ -13,8 +14,8 @@ static vmae_status knn_run(vmae_run *run)
     VMAE_TRY(vmae_run_begin(run, 0));
     vmae_status st = vmae_evaluation_features(run, &train, &val);
     if (st == VMAE_OK)
-        st = vmae_knn_classify(&train, &val, vmae_config_int(run->config, "knn.k"), vmae_config_float(run->config, "knn.temperature"),
-                               &top1, &top5, NULL);
+        st = vmae_knn_classify(&train, &val, vmae_config_int(run->config, "knn.k"),
+                               vmae_config_float(run->config, "knn.temperature"), &top1, &top5, NULL);
     if (st == VMAE_OK) {
         const vmae_metric metrics[] = { { "top1", top1 }, { "top5", top5 } };
         log_info("kNN top-1 %.2f %%, top-5 %.2f %% on %lld images", 100 * top1, 100 * top5, (long long)val.count);
@@ -31,5 +32,11 @@ static vmae_status knn_estimate(const vmae_config *config, vmae_estimate *estima
 }
 
 extern const vmae_protocol vmae_protocol_knn;
-const vmae_protocol vmae_protocol_knn = { "knn", "Weighted nearest neighbours on frozen features", tables, true,
-                                          vmae_evaluation_resolve, vmae_evaluation_fingerprint, knn_estimate, knn_run };
+const vmae_protocol vmae_protocol_knn = { "knn",
+                                          "Weighted nearest neighbours on frozen features",
+                                          tables,
+                                          true,
+                                          vmae_evaluation_resolve,
+                                          vmae_evaluation_fingerprint,
+                                          knn_estimate,
+                                          knn_run };

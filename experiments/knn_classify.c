@@ -1,4 +1,5 @@
-/* knn_classify.c -- weighted nearest neighbours on features (Wu et al. 2018, "Unsupervised feature learning via non-parametric instance discrimination"). */
+/* knn_classify.c -- weighted nearest neighbours on features (Wu et al. 2018, "Unsupervised feature learning via
+ * non-parametric instance discrimination"). */
 #include "engine/core/mem.h"
 #include "experiments/encoder.h"
 
@@ -50,20 +51,22 @@ static void keep_nearest(neighbour *nearest, int64_t *count, int64_t k, neighbou
 }
 
 /* The votes of a query's neighbours. */
-static void vote(float *votes, const float *query, const float *bank, const vmae_features *labelled, neighbour *nearest, int64_t k,
-                 double temperature)
+static void vote(float *votes, const float *query, const float *bank, const vmae_features *labelled, neighbour *nearest,
+                 int64_t k, double temperature)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < labelled->count; i++)
-        keep_nearest(nearest, &count, k, (neighbour){ dot(query, bank + i * labelled->dim, labelled->dim), (int32_t)i });
+        keep_nearest(nearest, &count, k,
+                     (neighbour){ dot(query, bank + i * labelled->dim, labelled->dim), (int32_t)i });
     for (int64_t i = 0; i < count; i++)
         votes[labelled->labels[nearest[i].index]] += (float)exp((double)nearest[i].similarity / temperature);
 }
 
-vmae_status vmae_knn_classify(const vmae_features *bank, const vmae_features *queries, int64_t k, double temperature, double *top1,
-                              double *top5, int32_t *prediction)
+vmae_status vmae_knn_classify(const vmae_features *bank, const vmae_features *queries, int64_t k, double temperature,
+                              double *top1, double *top5, int32_t *prediction)
 {
-    if (bank->dim != queries->dim || bank->classes != queries->classes || bank->count < 1 || queries->count < 1 || k < 1)
+    if (bank->dim != queries->dim || bank->classes != queries->classes || bank->count < 1 || queries->count < 1 ||
+        k < 1)
         return vmae_fail(VMAE_EUSER, "kNN: bank of %lld x %lld with %d classes, queries of %lld x %lld with %d classes",
                          (long long)bank->count, (long long)bank->dim, bank->classes, (long long)queries->count,
                          (long long)queries->dim, queries->classes);

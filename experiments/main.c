@@ -47,8 +47,9 @@ static void print_help(FILE *to)
                 "  vicmae info runs/4f2a.../checkpoint.safetensors --json\n");
 }
 
-/* libgomp's threads spin for milliseconds at every barrier, which makes a step ten times slower as soon as the cores are shared with other work. Its only
- * setting is an environment variable that it reads before main(): so set it and start again, once. */
+/* libgomp's threads spin for milliseconds at every barrier, which makes a step ten times slower as soon as the cores
+ * are shared with other work. Its only setting is an environment variable that it reads before main(): so set it and
+ * start again, once. */
 static void spin_briefly(char **argv)
 {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", "1000", 1) != 0)
@@ -102,7 +103,7 @@ int main(int argc, char **argv)
         return vmae_cmd_protocol(protocol, argc - 1, argv + 1);
     }
     const char *near = suggest(argv[1]);
-    fprintf(stderr, "vicmae: there is no command \"%s\"%s%s%s; see vicmae --help\n", argv[1], near ? "; did you mean " : "",
-            near ? near : "", near ? "?" : "");
+    fprintf(stderr, "vicmae: there is no command \"%s\"%s%s%s; see vicmae --help\n", argv[1],
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     return 2;
 }

@@ -23,12 +23,14 @@ vmae_pool vmae_options_pool(const vmae_config *config, const char *name);
 vmae_status vmae_options_resolve_precision(vmae_config *config);
 vmae_type vmae_options_precision(const vmae_config *config); /* once resolved */
 
-/* The dataset under a prefix: "data.images", "data.videos", "dataset", "monitor"; split overrides <prefix>.split if not NULL. A relative
- * path is under data_root. Strings belong to the config, except *path_buffer, fresh memory that the caller frees after opening. */
-vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, const char *split, vmae_dataset_spec *spec,
-                                 char **path_buffer);
+/* The dataset under a prefix: "data.images", "data.videos", "dataset", "monitor"; split overrides <prefix>.split if not
+ * NULL. A relative path is under data_root. Strings belong to the config, except *path_buffer, fresh memory that the
+ * caller frees after opening. */
+vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, const char *split,
+                                 vmae_dataset_spec *spec, char **path_buffer);
 /* The same, opened; a failure says which prefix, and where it was set. */
-vmae_status vmae_options_open_dataset(const vmae_config *config, const char *prefix, const char *split, vmae_dataset **dataset);
+vmae_status vmae_options_open_dataset(const vmae_config *config, const char *prefix, const char *split,
+                                      vmae_dataset **dataset);
 /* The evaluation transform at model.image_size: resize and centre crop, normalised. */
 vmae_augment vmae_options_evaluation(const vmae_config *config);
 /* The augmentation under a prefix ("augment.frames", "augment.images") of view 0 or 1. */

@@ -11,7 +11,8 @@
 /* nano, tiny and small are for CPUs and small images; base, large and huge are the paper's (recipes.md 1.4). */
 static const struct preset {
     const char *name;
-    const char *image_size, *patch_size, *dim, *depth, *heads, *decoder_dim, *decoder_depth, *decoder_heads, *projector_hidden;
+    const char *image_size, *patch_size, *dim, *depth, *heads, *decoder_dim, *decoder_depth, *decoder_heads,
+        *projector_hidden;
 } presets[] = {
     { "nano", "32", "4", "192", "6", "3", "96", "2", "3", "512" },
     { "tiny", "64", "8", "192", "12", "3", "128", "4", "4", "1024" },
@@ -25,10 +26,14 @@ static vmae_status apply_preset(vmae_config *config, const struct preset *p)
 {
     const struct {
         const char *name, *value;
-    } values[] = { { "model.image_size", p->image_size },       { "model.patch_size", p->patch_size },
-                   { "model.dim", p->dim },                     { "model.depth", p->depth },
-                   { "model.heads", p->heads },                 { "model.decoder_dim", p->decoder_dim },
-                   { "model.decoder_depth", p->decoder_depth }, { "model.decoder_heads", p->decoder_heads },
+    } values[] = { { "model.image_size", p->image_size },
+                   { "model.patch_size", p->patch_size },
+                   { "model.dim", p->dim },
+                   { "model.depth", p->depth },
+                   { "model.heads", p->heads },
+                   { "model.decoder_dim", p->decoder_dim },
+                   { "model.decoder_depth", p->decoder_depth },
+                   { "model.decoder_heads", p->decoder_heads },
                    { "model.projector_hidden", p->projector_hidden } };
     char origin[64];
     snprintf(origin, sizeof origin, "model.size = %s", p->name);
@@ -61,7 +66,8 @@ vmae_status vmae_options_resolve_model(vmae_config *config)
 void vmae_options_model(const vmae_config *config, vmae_model_config *model)
 {
     const double ratio = vmae_config_float(config, "model.mlp_ratio");
-    const int64_t dim = vmae_config_int(config, "model.dim"), decoder_dim = vmae_config_int(config, "model.decoder_dim");
+    const int64_t dim = vmae_config_int(config, "model.dim"),
+                  decoder_dim = vmae_config_int(config, "model.decoder_dim");
     *model = (vmae_model_config){ .image_size = vmae_config_int(config, "model.image_size"),
                                   .patch_size = vmae_config_int(config, "model.patch_size"),
                                   .channels = 3,
@@ -115,8 +121,8 @@ static const char *key(const char *prefix, const char *name)
     return text;
 }
 
-vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, const char *split, vmae_dataset_spec *spec,
-                                 char **path_buffer)
+vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, const char *split,
+                                 vmae_dataset_spec *spec, char **path_buffer)
 {
     const char *path = vmae_config_text(config, key(prefix, "path"));
     *path_buffer = vmae_path_join(vmae_config_text(config, "data_root"), path);
@@ -133,7 +139,8 @@ vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, 
     return VMAE_OK;
 }
 
-vmae_status vmae_options_open_dataset(const vmae_config *config, const char *prefix, const char *split, vmae_dataset **dataset)
+vmae_status vmae_options_open_dataset(const vmae_config *config, const char *prefix, const char *split,
+                                      vmae_dataset **dataset)
 {
     vmae_dataset_spec spec;
     char *path = NULL;
@@ -177,7 +184,10 @@ vmae_augment vmae_options_evaluation(const vmae_config *config)
 {
     const int size = (int)vmae_config_int(config, "model.image_size");
     /* 224 is cut from 256 as everywhere; small images are used whole. */
-    vmae_augment augment = { .size = size, .bicubic = true, .crop_area_min = 1.0f, .crop_area_max = 1.0f,
+    vmae_augment augment = { .size = size,
+                             .bicubic = true,
+                             .crop_area_min = 1.0f,
+                             .crop_area_max = 1.0f,
                              .crop_ratio = size >= 128 ? 0.875f : 1.0f };
     memcpy(augment.mean, vmae_imagenet_mean, sizeof augment.mean);
     memcpy(augment.std, vmae_imagenet_std, sizeof augment.std);

@@ -1,4 +1,5 @@
-/* pretrain.c -- the pre-training protocol: ViC-MAE on images, frames, or both (paper sec. 3 and 4; recipes.md sec. 1). */
+/* pretrain.c -- the pre-training protocol: ViC-MAE on images, frames, or both (paper sec. 3 and 4; recipes.md sec. 1).
+ */
 #include "experiments/pretrain.h"
 
 #include "engine/core/log.h"
@@ -22,18 +23,23 @@ static bool is_none(const vmae_config *config, const char *kind)
 static vmae_status pretrain_resolve(vmae_config *config)
 {
     const double image_ratio = vmae_config_float(config, "data.image_ratio");
-    const int64_t batch = vmae_config_int(config, "train.batch"), ranks = vmae_config_int(config, "loss.positive_ranks");
+    const int64_t batch = vmae_config_int(config, "train.batch"),
+                  ranks = vmae_config_int(config, "loss.positive_ranks");
     if (is_none(config, "data.images.kind") && is_none(config, "data.videos.kind"))
-        return vmae_config_refuse(config, "data.videos.kind", "pre-training needs data: set data.images.* or data.videos.* or both");
-    if ((is_none(config, "data.images.kind") && image_ratio == 1.0) || (is_none(config, "data.videos.kind") && image_ratio == 0.0))
+        return vmae_config_refuse(config, "data.videos.kind",
+                                  "pre-training needs data: set data.images.* or data.videos.* or both");
+    if ((is_none(config, "data.images.kind") && image_ratio == 1.0) ||
+        (is_none(config, "data.videos.kind") && image_ratio == 0.0))
         return vmae_config_refuse(config, "data.image_ratio", "but the only data given are of the other kind");
     if (batch % ranks != 0 || batch / ranks < 1)
-        return vmae_config_refuse(config, "loss.positive_ranks", "train.batch, %lld, must be a multiple of it", (long long)batch);
+        return vmae_config_refuse(config, "loss.positive_ranks", "train.batch, %lld, must be a multiple of it",
+                                  (long long)batch);
     if (vmae_config_float(config, "loss.lambda_until") < vmae_config_float(config, "loss.lambda_from"))
-        return vmae_config_refuse(config, "loss.lambda_until", "the ramp of lambda would end before it starts, at epoch %g",
+        return vmae_config_refuse(config, "loss.lambda_until",
+                                  "the ramp of lambda would end before it starts, at epoch %g",
                                   vmae_config_float(config, "loss.lambda_from"));
-    const char *const augments[] = { "augment.frames.crop_area_min", "augment.frames.crop_area_max", "augment.images.crop_area_min",
-                                     "augment.images.crop_area_max" };
+    const char *const augments[] = { "augment.frames.crop_area_min", "augment.frames.crop_area_max",
+                                     "augment.images.crop_area_min", "augment.images.crop_area_max" };
     for (int i = 0; i < 4; i += 2)
         if (vmae_config_float(config, augments[i]) > vmae_config_float(config, augments[i + 1]))
             return vmae_config_refuse(config, augments[i], "it must not exceed %s", augments[i + 1]);
@@ -87,7 +93,8 @@ static vmae_status pretrain_estimate(const vmae_config *config, vmae_estimate *e
     VMAE_TRY(each_dataset(config, NULL, &samples));
     vmae_options_model(config, &m);
     const double patches = (double)vmae_model_patches(&m), keep = (double)vmae_model_keep(&m), d = (double)m.dim,
-                 dd = (double)m.decoder_dim, values = 3.0 * (double)(m.patch_size * m.patch_size), hidden = (double)m.projector_hidden;
+                 dd = (double)m.decoder_dim, values = 3.0 * (double)(m.patch_size * m.patch_size),
+                 hidden = (double)m.projector_hidden;
     const double image = (double)m.depth * block_flops(keep + 1, d, (double)m.mlp_hidden) +
                          (double)m.decoder_depth * block_flops(patches + 1, dd, (double)m.decoder_mlp_hidden) +
                          2.0 * (keep * values * d + (keep + 1) * d * dd + (patches + 1) * dd * values) +
@@ -95,9 +102,10 @@ static vmae_status pretrain_estimate(const vmae_config *config, vmae_estimate *e
     const vmae_pretrain_length length = vmae_pretrain_length_of(config, samples);
     const double passes = (double)length.steps * (double)vmae_config_int(config, "train.accum_iter");
     const double numbers = (double)m.depth * (4.0 * d * d + 2.0 * d * (double)m.mlp_hidden) +
-                           (double)m.decoder_depth * (4.0 * dd * dd + 2.0 * dd * (double)m.decoder_mlp_hidden) + d * hidden +
-                           hidden * hidden;
-    *estimate = (vmae_estimate){ .steps = length.steps, .flops = passes * 3.0 * 2.0 * (double)vmae_config_int(config, "train.batch") * image,
+                           (double)m.decoder_depth * (4.0 * dd * dd + 2.0 * dd * (double)m.decoder_mlp_hidden) +
+                           d * hidden + hidden * hidden;
+    *estimate = (vmae_estimate){ .steps = length.steps,
+                                 .flops = passes * 3.0 * 2.0 * (double)vmae_config_int(config, "train.batch") * image,
                                  .disk_bytes = 4.0 * numbers + 200.0 * (double)length.steps };
     return VMAE_OK;
 }
@@ -151,8 +159,12 @@ static vmae_status open_data(session *s)
 
 static vmae_status start_loader(session *s, int64_t first_step)
 {
-    const vmae_loader_spec spec = { .sources = s->data.sources, .source_count = s->data.source_count, .pairs = true, .shuffle = true,
-                                    .seed = (uint64_t)s->trainer.seed, .first_step = first_step * s->trainer.accum,
+    const vmae_loader_spec spec = { .sources = s->data.sources,
+                                    .source_count = s->data.source_count,
+                                    .pairs = true,
+                                    .shuffle = true,
+                                    .seed = (uint64_t)s->trainer.seed,
+                                    .first_step = first_step * s->trainer.accum,
                                     .threads = (int)vmae_config_int(s->config, "loader.threads"),
                                     .prefetch = (int)vmae_config_int(s->config, "loader.prefetch"),
                                     .bad_limit = vmae_config_int(s->config, "loader.bad_limit") };
@@ -171,13 +183,15 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
                                    .min_lr = vmae_config_float(config, "train.min_lr"),
                                    .warmup_epochs = vmae_config_float(config, "train.warmup_epochs"),
                                    .epochs = vmae_config_float(config, "train.epochs") };
-    s->ramp = (vmae_ramp){ .from = 0.0, .to = vmae_config_float(config, "loss.lambda"),
+    s->ramp = (vmae_ramp){ .from = 0.0,
+                           .to = vmae_config_float(config, "loss.lambda"),
                            .begin = vmae_config_float(config, "loss.lambda_from"),
                            .end = vmae_config_float(config, "loss.lambda_until") };
     s->every_checkpoint = steps_of(s, "checkpoint.every");
     s->every_monitor = steps_of(s, "monitor.every");
     s->every_log = vmae_config_int(config, "log.every");
-    if (!(s->resume_path = vmae_run_path(run, "resume.safetensors")) || !(s->checkpoint_path = vmae_run_path(run, "checkpoint.safetensors")))
+    if (!(s->resume_path = vmae_run_path(run, "resume.safetensors")) ||
+        !(s->checkpoint_path = vmae_run_path(run, "checkpoint.safetensors")))
         return VMAE_ENOMEM;
     VMAE_TRY(vmae_trainer_restore(&s->trainer, s->resume_path, first_step));
     if (*first_step < 0) {
@@ -230,8 +244,8 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
         const vmae_batch *batch;
         vmae_losses losses;
         VMAE_TRY(vmae_loader_next(s->loader, &batch));
-        VMAE_TRY(vmae_trainer_pass(&s->trainer, batch->view1, step * t->accum + i, vmae_config_float(s->config, "loss.recon_weight"),
-                                   result->lambda, i > 0, &losses));
+        VMAE_TRY(vmae_trainer_pass(&s->trainer, batch->view1, step * t->accum + i,
+                                   vmae_config_float(s->config, "loss.recon_weight"), result->lambda, i > 0, &losses));
         result->losses.total += losses.total / (double)t->accum;
         result->losses.recon += losses.recon / (double)t->accum;
         result->losses.contrast += losses.contrast / (double)t->accum;
@@ -256,7 +270,8 @@ static vmae_status journal_skipped(session *s)
 
 static vmae_status journal_step(session *s, int64_t step, const step_result *r)
 {
-    const double images = 2.0 * (double)(s->trainer.pairs * s->trainer.accum), gflops = s->trainer.flops * (double)s->trainer.accum / r->seconds / 1e9;
+    const double images = 2.0 * (double)(s->trainer.pairs * s->trainer.accum),
+                 gflops = s->trainer.flops * (double)s->trainer.accum / r->seconds / 1e9;
     const vmae_metric metrics[] = { { "loss", r->losses.total },
                                     { "loss_recon", r->losses.recon },
                                     { "loss_contrast", r->losses.contrast },
@@ -280,11 +295,20 @@ static vmae_status monitor(session *s, int64_t step)
 {
     vmae_features bank = { 0 }, queries = { 0 };
     double top1, top5;
-    const vmae_encoder encoder = { .be = s->trainer.be, .params = s->trainer.params, .model = s->trainer.config,
-                                   .precision = s->trainer.precision, .borrowed = true };
-    vmae_feature_pass pass = { .dataset = s->bank, .augment = vmae_options_evaluation(s->config), .pool = VMAE_POOL_MEAN, .batch = 256,
-                               .limit = vmae_config_int(s->config, "monitor.bank"), .shuffle = true, .seed = (uint64_t)s->trainer.seed,
-                               .threads = (int)vmae_config_int(s->config, "loader.threads"), .prefetch = 2,
+    const vmae_encoder encoder = { .be = s->trainer.be,
+                                   .params = s->trainer.params,
+                                   .model = s->trainer.config,
+                                   .precision = s->trainer.precision,
+                                   .borrowed = true };
+    vmae_feature_pass pass = { .dataset = s->bank,
+                               .augment = vmae_options_evaluation(s->config),
+                               .pool = VMAE_POOL_MEAN,
+                               .batch = 256,
+                               .limit = vmae_config_int(s->config, "monitor.bank"),
+                               .shuffle = true,
+                               .seed = (uint64_t)s->trainer.seed,
+                               .threads = (int)vmae_config_int(s->config, "loader.threads"),
+                               .prefetch = 2,
                                .bad_limit = vmae_config_int(s->config, "loader.bad_limit") };
     vmae_status st = vmae_extract_features(&encoder, &pass, s->run, &bank);
     pass.dataset = s->queries;
@@ -340,7 +364,8 @@ static vmae_status train(session *s, int64_t first_step)
             VMAE_TRY(save(s, step));
         if (stop) {
             vmae_progress_end(&progress);
-            return vmae_fail(VMAE_EINTERRUPTED, "interrupted; saved at step %lld of %lld: the same command goes on from there",
+            return vmae_fail(VMAE_EINTERRUPTED,
+                             "interrupted; saved at step %lld of %lld: the same command goes on from there",
                              (long long)step, (long long)s->length.steps);
         }
     }
@@ -376,5 +401,11 @@ static vmae_status pretrain_run(vmae_run *run)
 }
 
 extern const vmae_protocol vmae_protocol_pretrain;
-const vmae_protocol vmae_protocol_pretrain = { "pretrain", "Pre-train ViC-MAE on images, videos, or both", tables, false,
-                                               pretrain_resolve, pretrain_fingerprint, pretrain_estimate, pretrain_run };
+const vmae_protocol vmae_protocol_pretrain = { "pretrain",
+                                               "Pre-train ViC-MAE on images, videos, or both",
+                                               tables,
+                                               false,
+                                               pretrain_resolve,
+                                               pretrain_fingerprint,
+                                               pretrain_estimate,
+                                               pretrain_run };

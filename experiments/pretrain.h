@@ -12,7 +12,7 @@ typedef struct vmae_pretrain_data {
     vmae_dataset *images, *videos; /* NULL: not used */
     vmae_source sources[2];
     int source_count;
-    int64_t samples;               /* of all sources: an epoch */
+    int64_t samples; /* of all sources: an epoch */
 } vmae_pretrain_data;
 vmae_status vmae_pretrain_data_open(vmae_pretrain_data *data, const vmae_config *config);
 void vmae_pretrain_data_close(vmae_pretrain_data *data);
@@ -34,8 +34,8 @@ typedef struct vmae_trainer {
     vmae_vicmae model;
     vmae_type precision;
     int64_t pairs, accum, seed;
-    float *noise;       /* host: [2 pairs, L] */
-    double flops;       /* of one forward and backward */
+    float *noise; /* host: [2 pairs, L] */
+    double flops; /* of one forward and backward */
 } vmae_trainer;
 vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config);
 void vmae_trainer_close(vmae_trainer *trainer);
@@ -43,25 +43,30 @@ void vmae_trainer_close(vmae_trainer *trainer);
 typedef struct vmae_losses {
     double total, recon, contrast;
 } vmae_losses;
-/* Forward and backward of one batch: images [2 pairs, 3, S, S], view 1 then view 2. `pass` counts all passes from the start of training: the masks depend on it. accumulate:
- * add to the gradients. VMAE_EDIVERGED naming the op that first went bad if a loss is not finite. */
-vmae_status vmae_trainer_pass(vmae_trainer *trainer, const float *images, int64_t pass, double recon_weight, double lambda,
-                              bool accumulate, vmae_losses *losses);
-/* The optimiser's step after `accum` passes. VMAE_EDIVERGED, before anything has changed, if a gradient is not finite; names
- * it, and the op that first went bad. */
+/* Forward and backward of one batch: images [2 pairs, 3, S, S], view 1 then view 2. `pass` counts all passes from the
+ * start of training: the masks depend on it. accumulate: add to the gradients. VMAE_EDIVERGED naming the op that first
+ * went bad if a loss is not finite. */
+vmae_status vmae_trainer_pass(vmae_trainer *trainer, const float *images, int64_t pass, double recon_weight,
+                              double lambda, bool accumulate, vmae_losses *losses);
+/* The optimiser's step after `accum` passes. VMAE_EDIVERGED, before anything has changed, if a gradient is not finite;
+ * names it, and the op that first went bad. */
 vmae_status vmae_trainer_step(vmae_trainer *trainer, double lr, double *grad_norm);
 /* The state to resume from: parameters, moments, step. The file before it is kept as "<path>.previous". */
 vmae_status vmae_trainer_save(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
-/* Restores it, from the file before if the newest is damaged (and says so; the damaged one is then gone, so that the next
- * save cannot push out the good one). *step = -1 if there is none. VMAE_EDATA or VMAE_EUSER if neither can be used. */
+/* Restores it, from the file before if the newest is damaged (and says so; the damaged one is then gone, so that the
+ * next save cannot push out the good one). *step = -1 if there is none. VMAE_EDATA or VMAE_EUSER if neither can be
+ * used. */
 vmae_status vmae_trainer_restore(vmae_trainer *trainer, const char *path, int64_t *step);
-/* For a run that was killed between its export and its end: the parameters of an export of this run after `step` steps, at
- * path. *found false, and nothing changed, if there is none such. Not a state to train on from: it has no moments. */
-vmae_status vmae_trainer_reload(vmae_trainer *trainer, const char *path, const char *identity, int64_t step, bool *found);
+/* For a run that was killed between its export and its end: the parameters of an export of this run after `step` steps,
+ * at path. *found false, and nothing changed, if there is none such. Not a state to train on from: it has no moments.
+ */
+vmae_status vmae_trainer_reload(vmae_trainer *trainer, const char *path, const char *identity, int64_t step,
+                                bool *found);
 /* The model alone, as others read it. */
 vmae_status vmae_trainer_export(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
 
-/* What matrix products of this type reach on this machine: the best of a few 1024^3 products, in GFLOP/s. About 0.1 s. */
+/* What matrix products of this type reach on this machine: the best of a few 1024^3 products, in GFLOP/s. About 0.1 s.
+ */
 vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops);
 
 #endif

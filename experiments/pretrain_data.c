@@ -14,7 +14,8 @@ static vmae_status open_one(const vmae_config *config, const char *prefix, vmae_
 {
     VMAE_TRY(vmae_options_open_dataset(config, prefix, NULL, dataset));
     if ((*dataset)->media != media)
-        return vmae_config_refuse(config, media == VMAE_IMAGES ? "data.images.kind" : "data.videos.kind", "these are %s",
+        return vmae_config_refuse(config, media == VMAE_IMAGES ? "data.images.kind" : "data.videos.kind",
+                                  "these are %s",
                                   media == VMAE_IMAGES ? "videos; images are folder, tar, cifar10, cifar100 or shapes"
                                                        : "images; videos are videos or shapes-video");
     return VMAE_OK;
@@ -25,9 +26,10 @@ static vmae_source source_of(const vmae_config *config, const vmae_dataset *data
     vmae_source source = { .dataset = dataset, .batch = batch };
     for (int view = 0; view < 2; view++)
         vmae_options_augment(config, augment, view, &source.view[view]);
-    source.frames = (vmae_frame_sampling){ .distant = strcmp(vmae_config_text(config, "frames.sampling"), "distant") == 0,
-                                           .delta = (int)vmae_config_int(config, "frames.delta"),
-                                           .window = (int)vmae_config_int(config, "frames.window") };
+    source.frames =
+        (vmae_frame_sampling){ .distant = strcmp(vmae_config_text(config, "frames.sampling"), "distant") == 0,
+                               .delta = (int)vmae_config_int(config, "frames.delta"),
+                               .window = (int)vmae_config_int(config, "frames.window") };
     source.fixed_pairs = !vmae_config_bool(config, "frames.fresh");
     return source;
 }

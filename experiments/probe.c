@@ -1,4 +1,5 @@
-/* probe.c -- the linear probe: a frozen encoder, BatchNorm without affine, one linear layer (MAE's protocol, recipes.md 2.2). */
+/* probe.c -- the linear probe: a frozen encoder, BatchNorm without affine, one linear layer (MAE's protocol,
+ * recipes.md 2.2). */
 #include "experiments/evaluate.h"
 
 #include "engine/core/log.h"
@@ -11,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options, vmae_probe_options, NULL };
+static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options,
+                                             vmae_probe_options, NULL };
 
-#define HEAD_EPS 1e-6f /* of the BatchNorm in front of the classifier; not PyTorch's default */
+#define HEAD_EPS      1e-6f /* of the BatchNorm in front of the classifier; not PyTorch's default */
 #define HEAD_MOMENTUM 0.1f
 
 /* The classifier on features, for batches of `rows`: a graph to train, and one to score. */
@@ -73,12 +75,14 @@ static vmae_tensor *record_logits(const head *h, vmae_graph *g, vmae_tensor *x, 
                        vmae_use_param(g, h->params, "head.1.bias", VMAE_F32), NULL, VMAE_F32);
 }
 
-static vmae_status head_open(head *h, vmae_backend *be, const vmae_config *config, const vmae_features *train, const vmae_features *val)
+static vmae_status head_open(head *h, vmae_backend *be, const vmae_config *config, const vmae_features *train,
+                             const vmae_features *val)
 {
     const bool lars = strcmp(vmae_config_text(config, "probe.optimizer"), "lars") == 0;
     const vmae_optimizer_config optimizer = { .method = lars ? VMAE_LARS : VMAE_SGD,
                                               .weight_decay = vmae_config_float(config, "probe.weight_decay"),
-                                              .momentum = vmae_config_float(config, "probe.momentum"), .trust = 0.001 };
+                                              .momentum = vmae_config_float(config, "probe.momentum"),
+                                              .trust = 0.001 };
     const int64_t batch = vmae_config_int(config, "probe.batch");
     h->be = be;
     h->rows = batch < train->count ? batch : train->count;
@@ -86,8 +90,10 @@ static vmae_status head_open(head *h, vmae_backend *be, const vmae_config *confi
     h->dim = train->dim;
     h->classes = train->classes;
     if (h->rows < 2)
-        return vmae_fail(VMAE_EUSER, "the training split has %lld images; BatchNorm needs at least 2", (long long)train->count);
-    if (!(h->params = vmae_params_new()) || !(h->train = vmae_graph_new(be, VMAE_F32)) || !(h->score = vmae_graph_new(be, VMAE_F32)))
+        return vmae_fail(VMAE_EUSER, "the training split has %lld images; BatchNorm needs at least 2",
+                         (long long)train->count);
+    if (!(h->params = vmae_params_new()) || !(h->train = vmae_graph_new(be, VMAE_F32)) ||
+        !(h->score = vmae_graph_new(be, VMAE_F32)))
         return VMAE_ENOMEM;
     VMAE_TRY(declare(h, (uint64_t)vmae_config_int(config, "seed")));
     VMAE_TRY(vmae_optimizer_new(&h->optimizer, be, h->params, &optimizer));
@@ -155,7 +161,7 @@ typedef struct session {
     vmae_evaluation evaluation;
     vmae_features train, val;
     head head;
-    float *x;        /* host: one batch */
+    float *x; /* host: one batch */
     int32_t *labels;
     float *logits;
     int64_t epochs_done, epoch_steps, steps;
@@ -168,7 +174,8 @@ static vmae_status training_features(session *s, int64_t epoch)
     if (!vmae_config_bool(s->config, "probe.augment") && s->train.values)
         return VMAE_OK;
     if (vmae_config_bool(s->config, "probe.augment")) {
-        pass.augment.crop = pass.augment.crop_once = pass.augment.flip = true; /* one draw without retries (recipes.md 2.2) */
+        pass.augment.crop = pass.augment.crop_once = pass.augment.flip =
+            true; /* one draw without retries (recipes.md 2.2) */
         pass.augment.crop_area_min = 0.08f;
         pass.augment.crop_area_max = 1.0f;
         pass.seed = (uint64_t)vmae_config_int(s->config, "seed") + ((uint64_t)epoch << 32);
@@ -187,7 +194,8 @@ static vmae_status train_step(session *s, int64_t step, double lr, double *loss,
     for (int64_t i = 0; i < h->rows; i++) {
         uint32_t epoch;
         int64_t index;
-        vmae_order_at((uint64_t)vmae_config_int(s->config, "seed"), s->train.count, true, (uint64_t)(step * h->rows + i), &epoch, &index);
+        vmae_order_at((uint64_t)vmae_config_int(s->config, "seed"), s->train.count, true,
+                      (uint64_t)(step * h->rows + i), &epoch, &index);
         memcpy(s->x + i * h->dim, s->train.values + index * h->dim, (size_t)h->dim * sizeof *s->x);
         s->labels[i] = s->train.labels[index];
     }
@@ -201,7 +209,8 @@ static vmae_status train_step(session *s, int64_t step, double lr, double *loss,
     return vmae_optimizer_step(h->optimizer, lr, 1.0, &norm);
 }
 
-static vmae_status train_epoch(session *s, int64_t epoch, const vmae_schedule *schedule, double *loss, double *accuracy, double *lr)
+static vmae_status train_epoch(session *s, int64_t epoch, const vmae_schedule *schedule, double *loss, double *accuracy,
+                               double *lr)
 {
     double sum = 0.0;
     int64_t right = 0;
@@ -225,29 +234,33 @@ static vmae_status train_epoch(session *s, int64_t epoch, const vmae_schedule *s
 static vmae_status train_head(session *s)
 {
     const vmae_config *config = s->config;
-    const double epochs = vmae_config_float(config, "probe.epochs"), every = vmae_config_float(config, "probe.eval_every");
+    const double epochs = vmae_config_float(config, "probe.epochs"),
+                 every = vmae_config_float(config, "probe.eval_every");
     const int64_t total = (int64_t)ceil(epochs - 1e-9);
     const vmae_schedule schedule = { .lr = vmae_config_float(config, "probe.blr") * (double)s->head.rows / 256.0,
-                                     .warmup_epochs = vmae_config_float(config, "probe.warmup_epochs"), .epochs = epochs };
+                                     .warmup_epochs = vmae_config_float(config, "probe.warmup_epochs"),
+                                     .epochs = epochs };
     vmae_progress progress;
     vmae_progress_begin(&progress, "probe", 0, total);
     for (int64_t epoch = 0; epoch < total; epoch++) {
         double loss = 0.0, accuracy = 0.0, lr = 0.0;
         score val = { 0 };
         if (vmae_run_stop_requested())
-            return vmae_fail(VMAE_EINTERRUPTED, "interrupted at epoch %lld of %lld: the same command starts the probe again",
+            return vmae_fail(VMAE_EINTERRUPTED,
+                             "interrupted at epoch %lld of %lld: the same command starts the probe again",
                              (long long)epoch, (long long)total);
         VMAE_TRY(train_epoch(s, epoch, &schedule, &loss, &accuracy, &lr));
         const int64_t step = (epoch + 1) * s->epoch_steps;
         const bool scored = epoch + 1 == total || floor((double)(epoch + 1) / every) > floor((double)epoch / every);
         if (scored)
             VMAE_TRY(score_features(&s->head, &s->val, &val));
-        const vmae_metric metrics[] = { { "loss", loss }, { "lr", lr }, { "train_top1", accuracy },
+        const vmae_metric metrics[] = { { "loss", loss },     { "lr", lr },         { "train_top1", accuracy },
                                         { "top1", val.top1 }, { "top5", val.top5 }, { "val_loss", val.loss } };
         VMAE_TRY(vmae_run_metrics(s->run, step, metrics, scored ? 6 : 3));
         vmae_progress_step(&progress, epoch + 1, "loss %.4f, top-1 %.2f %% (train)", loss, 100 * accuracy);
         if (epoch + 1 == total)
-            log_info("probe: top-1 %.2f %%, top-5 %.2f %% on %lld images", 100 * val.top1, 100 * val.top5, (long long)s->val.count);
+            log_info("probe: top-1 %.2f %%, top-5 %.2f %% on %lld images", 100 * val.top1, 100 * val.top5,
+                     (long long)s->val.count);
     }
     vmae_progress_end(&progress);
     return VMAE_OK;
@@ -294,9 +307,16 @@ static vmae_status probe_run(vmae_run *run)
 static vmae_status probe_estimate(const vmae_config *config, vmae_estimate *estimate)
 {
     const double epochs = vmae_config_float(config, "probe.epochs");
-    return vmae_evaluation_estimate(config, (int64_t)ceil(epochs), vmae_config_bool(config, "probe.augment") ? epochs : 1.0, estimate);
+    return vmae_evaluation_estimate(config, (int64_t)ceil(epochs),
+                                    vmae_config_bool(config, "probe.augment") ? epochs : 1.0, estimate);
 }
 
 extern const vmae_protocol vmae_protocol_probe;
-const vmae_protocol vmae_protocol_probe = { "probe", "Linear probe on a frozen encoder", tables, true, vmae_evaluation_resolve,
-                                            vmae_evaluation_fingerprint, probe_estimate, probe_run };
+const vmae_protocol vmae_protocol_probe = { "probe",
+                                            "Linear probe on a frozen encoder",
+                                            tables,
+                                            true,
+                                            vmae_evaluation_resolve,
+                                            vmae_evaluation_fingerprint,
+                                            probe_estimate,
+                                            probe_run };

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options, vmae_picture_options, NULL };
+static const vmae_option *const tables[] = { vmae_common_options, vmae_model_options, vmae_eval_options,
+                                             vmae_picture_options, NULL };
 
 enum { COLUMNS = 3, GAP = 4, BATCH_MIN = 2 };
 
@@ -20,7 +21,7 @@ typedef struct painter {
     vmae_graph *g;
     vmae_vicmae model;
     vmae_model_config config;
-    int64_t count;         /* images; the batch holds them twice, as the two views */
+    int64_t count; /* images; the batch holds them twice, as the two views */
     float *images, *pred, *mask;
 } painter;
 
@@ -51,12 +52,14 @@ static vmae_status load(painter *p, const vmae_config *config)
     p->config.mask_ratio = vmae_config_float(config, "reconstruct.mask_ratio");
     p->config.pool = VMAE_POOL_MEAN; /* the contrastive half is recorded, but not looked at */
     if ((st = vmae_model_check(&p->config)) == VMAE_OK &&
-        (st = vmae_backend_open(&p->be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"))) == VMAE_OK &&
+        (st = vmae_backend_open(&p->be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"))) ==
+            VMAE_OK &&
         (st = (p->params = vmae_params_new()) ? VMAE_OK : VMAE_ENOMEM) == VMAE_OK &&
         (st = vmae_declare_encoder(p->params, &p->config, false, true)) == VMAE_OK &&
         (st = vmae_declare_pretraining(p->params, &p->config)) == VMAE_OK &&
         (st = vmae_params_allocate(p->params, p->be, false, precision == VMAE_BF16)) == VMAE_OK &&
-        (st = vmae_model_init(p->params, &p->config, (uint64_t)vmae_config_int(config, "seed"))) == VMAE_OK && checkpoint)
+        (st = vmae_model_init(p->params, &p->config, (uint64_t)vmae_config_int(config, "seed"))) == VMAE_OK &&
+        checkpoint)
         st = vmae_model_load(p->params, checkpoint);
     vmae_checkpoint_free(checkpoint);
     return st;
@@ -87,7 +90,8 @@ static vmae_status read_images(painter *p, const vmae_config *config, vmae_run *
     augment.crop_ratio = augment.size >= 128 ? 0.875f : 1.0f;
     vmae_augment_scratch scratch = { 0 };
     vmae_image image = { 0 };
-    vmae_status st = vmae_options_open_dataset(config, "dataset", vmae_config_text(config, "dataset.val_split"), &dataset);
+    vmae_status st =
+        vmae_options_open_dataset(config, "dataset", vmae_config_text(config, "dataset.val_split"), &dataset);
     if (st == VMAE_OK)
         st = vmae_run_dataset(run, "val", dataset->description, dataset->fingerprint);
     if (st == VMAE_OK && dataset->media != VMAE_IMAGES)
@@ -152,12 +156,14 @@ static void put(const canvas *c, int64_t x, int64_t y, const uint8_t colour[3])
 }
 
 /* Mean and deviation of a patch, over its values: what a normalised prediction is relative to. */
-static void patch_statistics(const painter *p, const float *image, int64_t row, int64_t column, double *mean, double *deviation)
+static void patch_statistics(const painter *p, const float *image, int64_t row, int64_t column, double *mean,
+                             double *deviation)
 {
     const int64_t side = p->config.image_size, size = p->config.patch_size, n = 3 * size * size;
     double sum = 0.0, squares = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        const float v = image[(i / (size * size)) * side * side + (row * size + i / size % size) * side + column * size + i % size];
+        const float v =
+            image[(i / (size * size)) * side * side + (row * size + i / size % size) * side + column * size + i % size];
         sum += v;
         squares += (double)v * v;
     }
@@ -197,7 +203,8 @@ static vmae_status draw(const painter *p, const vmae_config *config, const char 
     c.width = across * COLUMNS * tile + GAP + (across - 1) * 4 * GAP;
     c.height = down * tile + GAP;
     if (c.width > 32768 || c.height > 32768)
-        return vmae_config_refuse(config, "reconstruct.zoom", "the picture would be %lld x %lld pixels", (long long)c.width, (long long)c.height);
+        return vmae_config_refuse(config, "reconstruct.zoom", "the picture would be %lld x %lld pixels",
+                                  (long long)c.width, (long long)c.height);
     c.rgb = vmae_calloc((size_t)(c.width * c.height), 3);
     if (!c.rgb)
         return VMAE_ENOMEM;
@@ -256,6 +263,11 @@ static vmae_status reconstruct_estimate(const vmae_config *config, vmae_estimate
 }
 
 extern const vmae_protocol vmae_protocol_reconstruct;
-const vmae_protocol vmae_protocol_reconstruct = { "reconstruct", "A picture: input, visible patches, reconstruction", tables, true,
-                                                  reconstruct_resolve, vmae_evaluation_fingerprint, reconstruct_estimate,
+const vmae_protocol vmae_protocol_reconstruct = { "reconstruct",
+                                                  "A picture: input, visible patches, reconstruction",
+                                                  tables,
+                                                  true,
+                                                  reconstruct_resolve,
+                                                  vmae_evaluation_fingerprint,
+                                                  reconstruct_estimate,
                                                   reconstruct_run };

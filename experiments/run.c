@@ -387,8 +387,8 @@ static vmae_status start_log(const vmae_run *run)
     return st;
 }
 
-/* Removes what a killed attempt was in the middle of writing ("<name>.tmp-<pid>", engine/core/fs.h): each may be as large
- * as a checkpoint. With the folder locked nobody else is writing here. */
+/* Removes what a killed attempt was in the middle of writing ("<name>.tmp-<pid>", engine/core/fs.h): each may be as
+ * large as a checkpoint. With the folder locked nobody else is writing here. */
 static void remove_torn_files(const vmae_run *run)
 {
     char **names = NULL;

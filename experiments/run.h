@@ -1,12 +1,10 @@
 /* run.h -- a run: one resolved config in its own folder, with log, journal, checkpoints, and attempts.
  *
  * Folder R/<identity>/ :
- *   config.cfg   the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes it
- *   log.txt      what it said
- *   journal      what it measured (engine/core/journal.h)
- *   lock         held (flock) while a process runs it; says who
- *   done.json    written last, atomically: {"identity", "protocol", "status": "done", "metrics": {name: last value, where
- *                "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
+ *   config.cfg   the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes
+ * it log.txt      what it said journal      what it measured (engine/core/journal.h) lock         held (flock) while a
+ * process runs it; says who done.json    written last, atomically: {"identity", "protocol", "status": "done",
+ * "metrics": {name: last value, where "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
  *                "checkpoint": {"path", "sha256", "bytes"}}.
  *                A run is finished if and only if it is there.
  *   checkpoint.safetensors, resume.safetensors, *.png  whatever the protocol makes */
@@ -25,7 +23,7 @@ struct vmae_run {
     char identity[VMAE_HASH_HEX];
     vmae_journal *journal;
     int lock;
-    int attempt;               /* counted from 1 */
+    int attempt; /* counted from 1 */
 };
 
 typedef enum vmae_run_state {
@@ -47,15 +45,17 @@ vmae_run_state vmae_run_inspect(const char *folder, char *message, size_t size);
 vmae_status vmae_run_fill_parent(const vmae_protocol *protocol, vmae_config *config);
 
 /* Fills in the parent, resolves the config (again: resolve must not mind), locks the folder (making it), writes
- * config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how it ended.
- * A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the identity>".
- * VMAE_EBUSY: another process runs it. VMAE_EUSER: the folder holds another run. Not reentrant: signal handlers and the
- * log file belong to the process. */
+ * config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how it
+ * ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
+ * identity>". VMAE_EBUSY: another process runs it. VMAE_EUSER: the folder holds another run. Not reentrant: signal
+ * handlers and the log file belong to the process. */
 vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, const char *root, const char *folder);
 
-/* For protocols: true once INT, TERM, USR1 or USR2 has arrived: finish the step, save, return VMAE_EINTERRUPTED. A second INT ends the process at once. */
+/* For protocols: true once INT, TERM, USR1 or USR2 has arrived: finish the step, save, return VMAE_EINTERRUPTED. A
+ * second INT ends the process at once. */
 bool vmae_run_stop_requested(void);
-/* Call first: journals that this attempt goes on after first_step. Metrics of earlier attempts behind it are superseded. */
+/* Call first: journals that this attempt goes on after first_step. Metrics of earlier attempts behind it are
+ * superseded. */
 vmae_status vmae_run_begin(vmae_run *run, int64_t first_step);
 vmae_status vmae_run_metrics(vmae_run *run, int64_t step, const vmae_metric *metrics, size_t count);
 /* Journals a file of the run's folder: its hash and size. */

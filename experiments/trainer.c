@@ -10,17 +10,23 @@
 
 vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
 {
-    vmae_trainer t = { .precision = vmae_options_precision(config), .pairs = vmae_config_int(config, "train.batch"),
-                       .accum = vmae_config_int(config, "train.accum_iter"), .seed = vmae_config_int(config, "seed") };
-    const vmae_vicmae_options options = { .pairs = t.pairs, .temperature = vmae_config_float(config, "loss.temperature"),
+    vmae_trainer t = { .precision = vmae_options_precision(config),
+                       .pairs = vmae_config_int(config, "train.batch"),
+                       .accum = vmae_config_int(config, "train.accum_iter"),
+                       .seed = vmae_config_int(config, "seed") };
+    const vmae_vicmae_options options = { .pairs = t.pairs,
+                                          .temperature = vmae_config_float(config, "loss.temperature"),
                                           .positive_ranks = vmae_config_int(config, "loss.positive_ranks") };
-    const vmae_optimizer_config adamw = { .method = VMAE_ADAMW, .weight_decay = vmae_config_float(config, "train.weight_decay"),
+    const vmae_optimizer_config adamw = { .method = VMAE_ADAMW,
+                                          .weight_decay = vmae_config_float(config, "train.weight_decay"),
                                           .beta1 = vmae_config_float(config, "train.beta1"),
-                                          .beta2 = vmae_config_float(config, "train.beta2"), .eps = 1e-8,
+                                          .beta2 = vmae_config_float(config, "train.beta2"),
+                                          .eps = 1e-8,
                                           .clip_grad = vmae_config_float(config, "train.clip_grad"),
                                           .decays_by_pretraining_rule = true };
     vmae_options_model(config, &t.config);
-    vmae_status st = vmae_backend_open(&t.be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"));
+    vmae_status st =
+        vmae_backend_open(&t.be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"));
     if (st == VMAE_OK)
         st = (t.params = vmae_params_new()) ? VMAE_OK : VMAE_ENOMEM;
     if (st != VMAE_OK || (st = vmae_declare_encoder(t.params, &t.config, false, true)) ||
@@ -77,8 +83,8 @@ static vmae_status read_loss(vmae_trainer *t, const vmae_tensor *tensor, double 
     return VMAE_OK;
 }
 
-vmae_status vmae_trainer_pass(vmae_trainer *t, const float *images, int64_t pass, double recon_weight, double lambda, bool accumulate,
-                              vmae_losses *losses)
+vmae_status vmae_trainer_pass(vmae_trainer *t, const float *images, int64_t pass, double recon_weight, double lambda,
+                              bool accumulate, vmae_losses *losses)
 {
     const int64_t rows = 2 * t->pairs, side = t->config.image_size;
     const float weight = (float)recon_weight, contrast = (float)lambda;

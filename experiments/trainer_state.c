@@ -19,7 +19,8 @@ static vmae_status add_description(vmae_writer *writer, const vmae_trainer *t, c
     return vmae_writer_metadata(writer, "format", "pt"); /* what loaders of this format look for */
 }
 
-static vmae_status write_file(const vmae_trainer *t, const char *path, const char *identity, int64_t step, bool with_optimizer)
+static vmae_status write_file(const vmae_trainer *t, const char *path, const char *identity, int64_t step,
+                              bool with_optimizer)
 {
     float *values = NULL, *moments = NULL;
     const int64_t batches = 2 * step * t->accum; /* each view is a batch to a BatchNorm */
@@ -96,7 +97,8 @@ static vmae_status restore_from(vmae_trainer *t, const char *path, int64_t *step
     const long long done = text ? strtoll(text, &end, 10) : -1;
     vmae_status st = VMAE_OK;
     if (done < 0 || *end)
-        st = vmae_fail(VMAE_EDATA, "%s: metadata vicmae.step is \"%s\"; it must be a count", path, text ? text : "(absent)");
+        st = vmae_fail(VMAE_EDATA, "%s: metadata vicmae.step is \"%s\"; it must be a count", path,
+                       text ? text : "(absent)");
     if (st == VMAE_OK)
         st = vmae_model_load(t->params, checkpoint);
     if (st == VMAE_OK)

@@ -70,7 +70,8 @@ static void draw(vmae_collector *collector, const char *sweep, const char *folde
 static char *picture_path(const vmae_plan *plan, const vmae_plan_run *run, const char *folder, const char *picture)
 {
     const vmae_sweep_grid *grid = &plan->sweep->grids[run->grid];
-    char *path = vmae_format("%s/%s-%s-seed%lld-%s", folder, grid->name, grid->rows[run->row].label, (long long)run->seed, picture);
+    char *path = vmae_format("%s/%s-%s-seed%lld-%s", folder, grid->name, grid->rows[run->row].label,
+                             (long long)run->seed, picture);
     for (char *c = path ? path + strlen(folder) + 1 : NULL; c && *c; c++)
         if (!isalnum((unsigned char)*c) && *c != '-' && *c != '.')
             *c = '_';
@@ -87,9 +88,11 @@ static void copy_pictures(const vmae_collector *collector, const char *folder, F
         const vmae_plan_run *run = &plan->runs[i];
         if (!run->wanted || strcmp(plan->sweep->stages[run->stage].protocol->name, "reconstruct") != 0)
             continue;
-        char *from = vmae_path_join(run->folder, picture), *to = picture_path(plan, run, folder, picture), *bytes = NULL;
+        char *from = vmae_path_join(run->folder, picture), *to = picture_path(plan, run, folder, picture),
+             *bytes = NULL;
         size_t count = 0;
-        if (from && to && vmae_path_exists(from) && fine(vmae_read_file(from, PICTURE_MAX, &bytes, &count), "picture") &&
+        if (from && to && vmae_path_exists(from) &&
+            fine(vmae_read_file(from, PICTURE_MAX, &bytes, &count), "picture") &&
             fine(vmae_write_file(to, bytes, count), "picture"))
             copied++;
         free(bytes);
@@ -97,7 +100,8 @@ static void copy_pictures(const vmae_collector *collector, const char *folder, F
         free(to);
     }
     if (copied)
-        fprintf(out, "pictures: %s/*-%s (%zu files: input, visible patches, reconstruction)\n", folder, picture, copied);
+        fprintf(out, "pictures: %s/*-%s (%zu files: input, visible patches, reconstruction)\n", folder, picture,
+                copied);
 }
 
 void vmae_collector_finish(vmae_collector *collector, FILE *out)

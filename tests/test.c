@@ -34,7 +34,8 @@ bool vmae_check(bool ok, const char *file, int line, const char *format, ...)
 
 bool vmae_check_contains(const char *text, const char *part, const char *file, int line)
 {
-    return vmae_check(text && strstr(text, part), file, line, "\"%s\" does not contain \"%s\"", text ? text : "(null)", part);
+    return vmae_check(text && strstr(text, part), file, line, "\"%s\" does not contain \"%s\"", text ? text : "(null)",
+                      part);
 }
 
 void vmae_test_skip(const char *format, ...)

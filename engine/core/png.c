@@ -9,7 +9,9 @@
 
 vmae_status vmae_png_write(const char *path, const uint8_t *rgb, int width, int height)
 {
-    png_image image = { .version = PNG_IMAGE_VERSION, .width = (png_uint_32)width, .height = (png_uint_32)height,
+    png_image image = { .version = PNG_IMAGE_VERSION,
+                        .width = (png_uint_32)width,
+                        .height = (png_uint_32)height,
                         .format = PNG_FORMAT_RGB };
     png_alloc_size_t bytes = 0;
     if (!png_image_write_to_memory(&image, NULL, &bytes, 0, rgb, 0, NULL))

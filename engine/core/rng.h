@@ -1,7 +1,9 @@
-/* rng.h -- counter-based random numbers (Philox4x32-10, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+/* rng.h -- counter-based random numbers (Philox4x32-10, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+ * 3").
  *
- * A number is a function of (seed, purpose, epoch, sample, index) and of nothing else: not of the thread, the worker, or what
- * ran before. So results do not depend on the number of loader threads, and a resumed run equals an uninterrupted one. */
+ * A number is a function of (seed, purpose, epoch, sample, index) and of nothing else: not of the thread, the worker,
+ * or what ran before. So results do not depend on the number of loader threads, and a resumed run equals an
+ * uninterrupted one. */
 #ifndef VMAE_CORE_RNG_H
 #define VMAE_CORE_RNG_H
 
@@ -21,7 +23,7 @@ typedef enum vmae_purpose {
     VMAE_RNG_MASK = 6,      /* masking noise */
     VMAE_RNG_SHAPES = 7,    /* the procedural dataset */
     VMAE_RNG_DROP_PATH = 8,
-    VMAE_RNG_SPLIT = 9,     /* train / validation splits */
+    VMAE_RNG_SPLIT = 9, /* train / validation splits */
     VMAE_RNG_MIXUP = 10,
     VMAE_RNG_TEST = 15
 } vmae_purpose;

@@ -1,8 +1,8 @@
 /* status.h -- how every function here reports failure.
  *
- * What can fail returns a vmae_status, zero for success. The sentence that goes with it (what, where, what to do) is kept
- * thread-local until the next failure on that thread; only a program's main prints it. Callers pass a status on unchanged,
- * or put their own place in front of the sentence with vmae_fail_in(). */
+ * What can fail returns a vmae_status, zero for success. The sentence that goes with it (what, where, what to do) is
+ * kept thread-local until the next failure on that thread; only a program's main prints it. Callers pass a status on
+ * unchanged, or put their own place in front of the sentence with vmae_fail_in(). */
 #ifndef VMAE_CORE_STATUS_H
 #define VMAE_CORE_STATUS_H
 
@@ -14,9 +14,9 @@ extern "C" {
 
 typedef enum vmae_status {
     VMAE_OK = 0,
-    VMAE_EUSER,        /* config, command line or a missing path: the user can fix it; exit code 2 */
-    VMAE_EDATA,        /* damaged or hostile input: image, video, archive, checkpoint, journal */
-    VMAE_EIO,          /* the system refused: disk full, read-only, no permission */
+    VMAE_EUSER, /* config, command line or a missing path: the user can fix it; exit code 2 */
+    VMAE_EDATA, /* damaged or hostile input: image, video, archive, checkpoint, journal */
+    VMAE_EIO,   /* the system refused: disk full, read-only, no permission */
     VMAE_ENOMEM,
     VMAE_EDIVERGED,    /* a loss or gradient is not finite */
     VMAE_EINTERRUPTED, /* asked to stop by a signal; state is saved; exit code 130 */
@@ -49,11 +49,11 @@ const char *vmae_status_name(vmae_status status);
 /* 0 for VMAE_OK, 2 for VMAE_EUSER, 130 for VMAE_EINTERRUPTED, 1 for everything else. */
 int vmae_exit_code(vmae_status status);
 
-#define VMAE_TRY(expression)                                  \
-    do {                                                      \
-        const vmae_status vmae_try_status_ = (expression);    \
-        if (vmae_try_status_ != VMAE_OK)                      \
-            return vmae_try_status_;                          \
+#define VMAE_TRY(expression)                                                                                           \
+    do {                                                                                                               \
+        const vmae_status vmae_try_status_ = (expression);                                                             \
+        if (vmae_try_status_ != VMAE_OK)                                                                               \
+            return vmae_try_status_;                                                                                   \
     } while (0)
 
 #ifdef __cplusplus

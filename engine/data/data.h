@@ -129,9 +129,9 @@ typedef struct vmae_augment {
 extern const float vmae_imagenet_mean[3], vmae_imagenet_std[3];
 
 /* Augments one image into out, [3, size, size] normalised floats. `scratch` keeps buffers between calls (all zero at
- * first; release with vmae_augment_scratch_release). Order: crop, flip, jitter, grey, blur (9 x 9), solarise, normalise.
- * Always draws everything that any operation may need, in one order: settings that differ in one operation see the same
- * crops and colours. VMAE_EUSER for settings out of range. */
+ * first; release with vmae_augment_scratch_release). Order: crop, flip, jitter, grey, blur (9 x 9), solarise,
+ * normalise. Always draws everything that any operation may need, in one order: settings that differ in one operation
+ * see the same crops and colours. VMAE_EUSER for settings out of range. */
 typedef struct vmae_augment_scratch {
     vmae_image image[2];
     void *work;

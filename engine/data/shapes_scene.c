@@ -127,8 +127,9 @@ static float grey(const float rgb[3])
     return 0.3f * rgb[0] + 0.59f * rgb[1] + 0.11f * rgb[2];
 }
 
-/* `object`: whose usual material it has four times in five, as things of a kind have in the world (-1: nobody's). Without such a tie a network that
- * looks at single pictures has no reason to tell kinds apart, and a linear probe nothing to find. */
+/* `object`: whose usual material it has four times in five, as things of a kind have in the world (-1: nobody's).
+ * Without such a tie a network that looks at single pictures has no reason to tell kinds apart, and a linear probe
+ * nothing to find. */
 static void draw_texture(vmae_texture *texture, vmae_rng *rng, int object, float period_low, float period_high)
 {
     texture->pattern = (vmae_pattern)vmae_rng_below(rng, VMAE_PATTERNS);
@@ -137,8 +138,7 @@ static void draw_texture(vmae_texture *texture, vmae_rng *rng, int object, float
         texture->pattern = (vmae_pattern)(object % VMAE_PATTERNS);
         hue = ((float)(3 * object % VMAE_SHAPES_OBJECTS) + 1.2f * (hue - 0.5f)) / VMAE_SHAPES_OBJECTS;
     }
-    const float saturation = vmae_rng_between(rng, 0.2f, 0.9f),
-                value = vmae_rng_between(rng, 0.4f, 0.95f);
+    const float saturation = vmae_rng_between(rng, 0.2f, 0.9f), value = vmae_rng_between(rng, 0.4f, 0.95f);
     hsv_to_rgb(texture->colour[0], hue, saturation, value);
     hsv_to_rgb(texture->colour[1], hue + vmae_rng_between(rng, -0.12f, 0.12f),
                saturation * vmae_rng_between(rng, 0.5f, 1.0f), value * vmae_rng_between(rng, 0.5f, 0.85f));

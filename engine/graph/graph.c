@@ -182,15 +182,16 @@ vmae_tensor *vmae_param_gradient(vmae_graph *g, vmae_node *node, vmae_tensor *pa
         return NULL;
     }
     if (param->role != VMAE_ROLE_PARAM)
-        return vmae_graph_fail(g, "%s: %s is computed, but stands where a parameter belongs", node->rule->name, param->name);
+        return vmae_graph_fail(g, "%s: %s is computed, but stands where a parameter belongs", node->rule->name,
+                               param->name);
     /* A matrix may be in use as f32 and as bf16: one gradient for both. */
     for (size_t i = 0; i < g->tensor_count && !param->gradient; i++)
         if (g->tensors[i]->role == VMAE_ROLE_GRADIENT && g->tensors[i]->param == param->param)
             param->gradient = g->tensors[i];
     const bool adds = param->gradient;
     if (writes_gradient(node) && adds != node->accumulates) /* one flag for all gradients of a node */
-        return vmae_graph_fail(g, "%s: %s is used by several ops, but not together with the same parameters", node->rule->name,
-                               param->name);
+        return vmae_graph_fail(g, "%s: %s is used by several ops, but not together with the same parameters",
+                               node->rule->name, param->name);
     if (!adds) {
         if (!(param->gradient = new_tensor(g, VMAE_ROLE_GRADIENT, param->name, VMAE_F32, param->shape)))
             return NULL;
@@ -226,8 +227,8 @@ static void refuse_inference(vmae_graph *g)
         const vmae_node *node = g->nodes[i];
         for (int k = 0; !node->rule->backward && k < node->inputs; k++)
             if (vmae_wants(node->in[k]))
-                vmae_graph_fail(g, "backward: %s (op %zu) has no gradient, but what it reads from %s is trainable", node->rule->name, i,
-                                node->in[k]->name);
+                vmae_graph_fail(g, "backward: %s (op %zu) has no gradient, but what it reads from %s is trainable",
+                                node->rule->name, i, node->in[k]->name);
     }
 }
 
@@ -293,7 +294,8 @@ static vmae_cost node_cost(const vmae_node *node)
     for (int i = 0; i < node->inputs; i++)
         cost.bytes += node->in[i] ? (double)vmae_count(node->in[i]) * (double)vmae_type_size(node->in[i]->type) : 0.0;
     for (int i = 0; i < node->outputs; i++)
-        cost.bytes += node->out[i] ? (double)vmae_count(node->out[i]) * (double)vmae_type_size(node->out[i]->type) : 0.0;
+        cost.bytes +=
+            node->out[i] ? (double)vmae_count(node->out[i]) * (double)vmae_type_size(node->out[i]->type) : 0.0;
     return cost;
 }
 

@@ -13,9 +13,9 @@ struct vmae_graph {
     vmae_node **nodes;
     vmae_tensor **tensors;
     size_t node_count, node_room, tensor_count, tensor_room;
-    float *gradients;  /* the flat gradients of the parameters in use */
+    float *gradients; /* the flat gradients of the parameters in use */
     bool accumulates, differentiated, planned;
-    void *memory;      /* one device block: inputs, activations, scratch */
+    void *memory; /* one device block: inputs, activations, scratch */
     size_t memory_bytes;
     vmae_status status; /* of recording; the first failure stands */
     char sentence[512];

@@ -1,8 +1,9 @@
 /* plan.c -- lifetimes, and one arena for everything.
  *
- * A result lives from the node that writes it to the last that reads it; scratch lives during its node. Blocks are placed in order of
- * falling size at the lowest offset where they fit between all blocks placed before whose lifetimes overlap theirs (greedy by size, as in Pisarchyk and
- * Lee 2020, "Efficient memory management for deep neural net inference", algorithm 3). */
+ * A result lives from the node that writes it to the last that reads it; scratch lives during its node. Blocks are
+ * placed in order of falling size at the lowest offset where they fit between all blocks placed before whose lifetimes
+ * overlap theirs (greedy by size, as in Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
+ * inference", algorithm 3). */
 #include "engine/graph/internal.h"
 
 #include <stdlib.h>
@@ -61,7 +62,8 @@ static void share_memory(vmae_graph *g)
             continue;
         bool twice = false; /* read through another input of the same node, too */
         for (int k = 0; k < node->inputs; k++)
-            twice |= k != node->in_place && node->in[k] && node->in[k]->role == VMAE_ROLE_RESULT && owner(node->in[k]) == place;
+            twice |= k != node->in_place && node->in[k] && node->in[k]->role == VMAE_ROLE_RESULT &&
+                     owner(node->in[k]) == place;
         if (twice)
             continue;
         to->shares = place;

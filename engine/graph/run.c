@@ -82,9 +82,9 @@ static vmae_status check_finite(const vmae_graph *g, const vmae_node *node, cons
         return VMAE_OK;
     bool bad;
     const vmae_tensor *param = suspect(g, node, &bad);
-    return vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s%s, is the first whose result %s is not finite (%g at element %lld)", node->number,
-                     node->rule->name, param ? " of " : "", param ? param->name : "", bad ? " (itself not finite)" : "",
-                     vmae_shape_text(tensor->shape), (double)value, (long long)at);
+    return vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s%s, is the first whose result %s is not finite (%g at element %lld)",
+                     node->number, node->rule->name, param ? " of " : "", param ? param->name : "",
+                     bad ? " (itself not finite)" : "", vmae_shape_text(tensor->shape), (double)value, (long long)at);
 }
 
 vmae_status vmae_graph_find_nonfinite(vmae_graph *g)
@@ -104,8 +104,8 @@ vmae_status vmae_graph_find_nonfinite(vmae_graph *g)
 vmae_status vmae_tensor_write(vmae_graph *g, vmae_tensor *tensor, const void *from, int64_t count)
 {
     if (!tensor->data || tensor->role != VMAE_ROLE_INPUT || count != vmae_count(tensor))
-        return vmae_fail(VMAE_EINTERNAL, "%s %s cannot take %lld elements", tensor->name, vmae_shape_text(tensor->shape),
-                         (long long)count);
+        return vmae_fail(VMAE_EINTERNAL, "%s %s cannot take %lld elements", tensor->name,
+                         vmae_shape_text(tensor->shape), (long long)count);
     return g->be->upload(g->be, tensor->data, from, (size_t)count * vmae_type_size(tensor->type));
 }
 

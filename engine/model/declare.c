@@ -1,4 +1,5 @@
-/* declare.c -- the state dict: names, shapes and initial values, as the official models have them (recipes.md 1.5 and 1.6). */
+/* declare.c -- the state dict: names, shapes and initial values, as the official models have them (recipes.md 1.5
+ * and 1.6). */
 #include "engine/core/hash.h"
 #include "engine/core/mem.h"
 #include "engine/core/rng.h"
@@ -53,7 +54,8 @@ vmae_status vmae_declare_encoder(vmae_params *params, const vmae_model_config *c
 {
     VMAE_TRY(add(params, "", "cls_token", VMAE_SHAPE(1, 1, c->dim), true));
     VMAE_TRY(add(params, "", "pos_embed", VMAE_SHAPE(1, 1 + vmae_model_patches(c), c->dim), train_positions));
-    VMAE_TRY(add(params, "", "patch_embed.proj.weight", VMAE_SHAPE(c->dim, c->channels, c->patch_size, c->patch_size), true));
+    VMAE_TRY(add(params, "", "patch_embed.proj.weight", VMAE_SHAPE(c->dim, c->channels, c->patch_size, c->patch_size),
+                 true));
     VMAE_TRY(add(params, "", "patch_embed.proj.bias", VMAE_SHAPE(c->dim), true));
     VMAE_TRY(add_blocks(params, "blocks", c->depth, c->dim, c->mlp_hidden));
     return norm ? add_norm(params, "", "norm", c->dim) : VMAE_OK;
@@ -149,14 +151,16 @@ static void initial_values(const vmae_param *param, const vmae_model_config *con
     else if (strcmp(param->name, "pool.p") == 0)
         fill(values, param->count, 3.0f);
     else if (strcmp(param->name, "patch_embed.proj.bias") == 0) /* left at the framework's convolution default */
-        fill_uniform(values, param->count, 1.0f / sqrtf((float)(config->channels * config->patch_size * config->patch_size)), &rng);
+        fill_uniform(values, param->count,
+                     1.0f / sqrtf((float)(config->channels * config->patch_size * config->patch_size)), &rng);
     else if (strcmp(param->name, "head.weight") == 0)
         fill_normal(values, param->count, 2e-5f, &rng);
     else if (param->shape.rank >= 2) { /* Xavier uniform on the stored matrix: qkv has fan-out 3 d */
         const double out = (double)param->shape.dim[0], in = (double)param->count / out;
         fill_uniform(values, param->count, (float)sqrt(6.0 / (in + out)), &rng);
     } else
-        fill(values, param->count, ends_with(param->name, ".weight") || ends_with(param->name, "running_var") ? 1.0f : 0.0f);
+        fill(values, param->count,
+             ends_with(param->name, ".weight") || ends_with(param->name, "running_var") ? 1.0f : 0.0f);
 }
 
 vmae_status vmae_model_init(vmae_params *params, const vmae_model_config *config, uint64_t seed)

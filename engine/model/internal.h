@@ -4,8 +4,8 @@
 
 #include "engine/model/model.h"
 
-#define VMAE_LAYER_NORM_EPS 1e-6f /* timm's ViT; not PyTorch's default of 1e-5 */
-#define VMAE_BATCH_NORM_EPS 1e-5f
+#define VMAE_LAYER_NORM_EPS      1e-6f /* timm's ViT; not PyTorch's default of 1e-5 */
+#define VMAE_BATCH_NORM_EPS      1e-5f
 #define VMAE_BATCH_NORM_MOMENTUM 0.1f
 
 typedef struct vmae_recorder {
@@ -14,9 +14,10 @@ typedef struct vmae_recorder {
 } vmae_recorder;
 
 vmae_tensor *vmae_named_param(const vmae_recorder *r, vmae_type type, const char *prefix, const char *name);
-vmae_tensor *vmae_named_linear(const vmae_recorder *r, vmae_tensor *x, const char *prefix, const char *name, vmae_tensor *residual,
-                               vmae_type out);
-vmae_tensor *vmae_named_norm(const vmae_recorder *r, vmae_tensor *x, const char *prefix, const char *name, vmae_type out);
+vmae_tensor *vmae_named_linear(const vmae_recorder *r, vmae_tensor *x, const char *prefix, const char *name,
+                               vmae_tensor *residual, vmae_type out);
+vmae_tensor *vmae_named_norm(const vmae_recorder *r, vmae_tensor *x, const char *prefix, const char *name,
+                             vmae_type out);
 vmae_tensor *vmae_record_block(const vmae_recorder *r, vmae_tensor *x, const char *prefix, int64_t heads,
                                vmae_tensor *const *scale, bool inference);
 

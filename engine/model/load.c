@@ -38,7 +38,8 @@ vmae_status vmae_model_save(const vmae_params *params, vmae_writer *writer, cons
     for (int i = 0; i < vmae_params_count(params); i++) {
         const vmae_param *param = vmae_params_at(params, i);
         VMAE_TRY(vmae_params_read(params, param, values + param->offset));
-        VMAE_TRY(vmae_writer_add(writer, param->name, VMAE_ST_F32, param->shape.rank, param->shape.dim, values + param->offset));
+        VMAE_TRY(vmae_writer_add(writer, param->name, VMAE_ST_F32, param->shape.rank, param->shape.dim,
+                                 values + param->offset));
         const size_t stem = strlen(param->name) - strlen("running_var");
         if (strlen(param->name) > strlen("running_var") && strcmp(param->name + stem, "running_var") == 0) {
             char name[160];
@@ -77,7 +78,8 @@ vmae_status vmae_model_describe(const vmae_model_config *config, vmae_writer *wr
 {
     char text[48];
     for (size_t i = 0; i < SIZE_FIELDS; i++) {
-        snprintf(text, sizeof text, "%lld", (long long)*(const int64_t *)((const char *)config + size_fields[i].offset));
+        snprintf(text, sizeof text, "%lld",
+                 (long long)*(const int64_t *)((const char *)config + size_fields[i].offset));
         VMAE_TRY(vmae_writer_metadata(writer, size_fields[i].key, text));
     }
     snprintf(text, sizeof text, "%.17g", config->mask_ratio);
@@ -93,11 +95,12 @@ static vmae_status read_metadata(vmae_model_config *config, const vmae_checkpoin
         char *end = NULL;
         const long long value = text ? strtoll(text, &end, 10) : 0;
         if (!text || *end || value < 1 || value > 1 << 20)
-            return vmae_fail(VMAE_EDATA, "the checkpoint's metadata has %s = \"%s\"; it must be a positive size", size_fields[i].key,
-                             text ? text : "(absent)");
+            return vmae_fail(VMAE_EDATA, "the checkpoint's metadata has %s = \"%s\"; it must be a positive size",
+                             size_fields[i].key, text ? text : "(absent)");
         *(int64_t *)((char *)config + size_fields[i].offset) = value;
     }
-    const char *ratio = vmae_checkpoint_metadata(checkpoint, "vicmae.mask_ratio"), *pool = vmae_checkpoint_metadata(checkpoint, "vicmae.pool"),
+    const char *ratio = vmae_checkpoint_metadata(checkpoint, "vicmae.mask_ratio"),
+               *pool = vmae_checkpoint_metadata(checkpoint, "vicmae.pool"),
                *norm_pix = vmae_checkpoint_metadata(checkpoint, "vicmae.norm_pix");
     config->mask_ratio = ratio ? strtod(ratio, NULL) : 0.75;
     config->norm_pix = !norm_pix || strcmp(norm_pix, "true") == 0;
@@ -134,9 +137,12 @@ vmae_status vmae_model_recognise(vmae_model_config *config, const vmae_checkpoin
     }
     const vmae_entry *patch = vmae_checkpoint_find(checkpoint, "patch_embed.proj.weight"),
                      *pos = vmae_checkpoint_find(checkpoint, "pos_embed");
-    if (!patch || patch->rank != 4 || !pos || pos->rank != 3 || pos->dim[1] < 2)
-        return vmae_fail(VMAE_EUSER, "the checkpoint is not a ViT encoder: it needs patch_embed.proj.weight [D, C, p, p] and pos_embed "
-                                     "[1, 1 + L, D]");
+    if (!patch || patch->rank != 4 || !pos || pos->rank != 3 || pos->dim[1] < 2 || pos->dim[1] > 1 << 20 ||
+        pos->dim[2] != patch->dim[0])
+        return vmae_fail(
+            VMAE_EUSER,
+            "the checkpoint is not a ViT encoder: it needs patch_embed.proj.weight [D, C, p, p] and pos_embed "
+            "[1, 1 + L, D]");
     c.dim = patch->dim[0];
     c.channels = patch->dim[1];
     c.patch_size = patch->dim[2];
@@ -155,7 +161,8 @@ vmae_status vmae_model_recognise(vmae_model_config *config, const vmae_checkpoin
     c.projector_hidden = dimension(checkpoint, "projector.0.weight", 0, 4096);
     c.projector_out = dimension(checkpoint, "projector.6.weight", 0, 128);
     if (grid * grid != pos->dim[1] - 1 || c.depth < 1)
-        return vmae_fail(VMAE_EUSER, "the checkpoint is not a ViT encoder that this version knows: %lld positions, %lld blocks",
+        return vmae_fail(VMAE_EUSER,
+                         "the checkpoint is not a ViT encoder that this version knows: %lld positions, %lld blocks",
                          (long long)pos->dim[1], (long long)c.depth);
     VMAE_TRY(vmae_model_check(&c));
     *config = c;

@@ -1,4 +1,5 @@
-/* vicmae.c -- the pre-training step: masked autoencoding of two views, and a contrastive loss between their pooled tokens. */
+/* vicmae.c -- the pre-training step: masked autoencoding of two views, and a contrastive loss between their pooled
+ * tokens. */
 #include "engine/model/internal.h"
 
 #include <stdio.h>
@@ -11,38 +12,43 @@ int64_t vmae_model_patches(const vmae_model_config *config)
 
 int64_t vmae_model_keep(const vmae_model_config *config)
 {
-    return (int64_t)((double)vmae_model_patches(config) * (1.0 - config->mask_ratio)); /* truncates, as Python's int() does */
+    return (int64_t)((double)vmae_model_patches(config) *
+                     (1.0 - config->mask_ratio)); /* truncates, as Python's int() does */
 }
 
 vmae_status vmae_model_check(const vmae_model_config *c)
 {
     if (c->image_size % c->patch_size != 0)
-        return vmae_fail(VMAE_EUSER, "image size %lld is not a multiple of the patch size %lld", (long long)c->image_size,
-                         (long long)c->patch_size);
+        return vmae_fail(VMAE_EUSER, "image size %lld is not a multiple of the patch size %lld",
+                         (long long)c->image_size, (long long)c->patch_size);
     if (c->dim % c->heads != 0 || c->decoder_dim % c->decoder_heads != 0)
-        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of their heads %lld and %lld", (long long)c->dim,
-                         (long long)c->decoder_dim, (long long)c->heads, (long long)c->decoder_heads);
+        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of their heads %lld and %lld",
+                         (long long)c->dim, (long long)c->decoder_dim, (long long)c->heads,
+                         (long long)c->decoder_heads);
     if (c->dim % 4 != 0 || c->decoder_dim % 4 != 0)
-        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of 4 for sine-cosine positions", (long long)c->dim,
-                         (long long)c->decoder_dim);
+        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of 4 for sine-cosine positions",
+                         (long long)c->dim, (long long)c->decoder_dim);
     const int64_t keep = vmae_model_keep(c), patches = vmae_model_patches(c);
     if (keep < 1 || keep >= patches)
-        return vmae_fail(VMAE_EUSER, "a mask ratio of %g keeps %lld of %lld patches; at least one must stay and one must go",
+        return vmae_fail(VMAE_EUSER,
+                         "a mask ratio of %g keeps %lld of %lld patches; at least one must stay and one must go",
                          c->mask_ratio, (long long)keep, (long long)patches);
     return VMAE_OK;
 }
 
-/* Linear, BatchNorm, ReLU, twice, then Linear; each view has its own batch statistics (recipes.md 1.2 no. 6). In f32 whatever the graph's precision: its
- * rows are few, and BatchNorm followed by a division by the temperature magnifies the rounding of bf16. */
+/* Linear, BatchNorm, ReLU, twice, then Linear; each view has its own batch statistics (recipes.md 1.2 no. 6). In f32
+ * whatever the graph's precision: its rows are few, and BatchNorm followed by a division by the temperature magnifies
+ * the rounding of bf16. */
 static vmae_tensor *record_projector(const vmae_recorder *r, vmae_tensor *x)
 {
     for (int i = 0; i < 2; i++) {
         char norm[32];
         snprintf(norm, sizeof norm, "projector.%d.", 3 * i + 1);
         x = vmae_named_linear(r, x, "projector.", i ? "3" : "0", NULL, VMAE_F32);
-        x = vmae_batch_norm(r->g, x, vmae_named_param(r, VMAE_F32, norm, "weight"), vmae_named_param(r, VMAE_F32, norm, "bias"),
-                            vmae_named_param(r, VMAE_F32, norm, "running_mean"), vmae_named_param(r, VMAE_F32, norm, "running_var"), 2,
-                            VMAE_BATCH_NORM_EPS, VMAE_BATCH_NORM_MOMENTUM, true);
+        x = vmae_batch_norm(
+            r->g, x, vmae_named_param(r, VMAE_F32, norm, "weight"), vmae_named_param(r, VMAE_F32, norm, "bias"),
+            vmae_named_param(r, VMAE_F32, norm, "running_mean"), vmae_named_param(r, VMAE_F32, norm, "running_var"), 2,
+            VMAE_BATCH_NORM_EPS, VMAE_BATCH_NORM_MOMENTUM, true);
     }
     return vmae_named_linear(r, x, "projector.", "6", NULL, VMAE_F32);
 }
@@ -81,16 +87,22 @@ void vmae_record_vicmae(vmae_vicmae *m, vmae_graph *g, const vmae_params *params
     vmae_tensor *p = config->pool == VMAE_POOL_GEM ? vmae_use_param(g, params, "pool.p", VMAE_F32) : NULL;
     m->pooled = vmae_pool_tokens(g, m->latent, p, config->pool);
     m->proj = record_projector(&r, m->pooled);
-    m->loss_contrast = vmae_keep(vmae_info_nce(g, vmae_l2_normalize(g, m->proj), options->pairs / options->positive_ranks,
-                                               (float)options->temperature));
+    m->loss_contrast = vmae_keep(vmae_info_nce(g, vmae_l2_normalize(g, m->proj),
+                                               options->pairs / options->positive_ranks, (float)options->temperature));
 
     m->pred = record_decoder(&r, config, m->latent, &m->masking);
     m->target = vmae_patch_target(g, m->images, config->patch_size, config->norm_pix);
     m->loss_recon = vmae_keep(vmae_masked_mse(g, m->pred, m->target, m->masking.mask));
     m->loss = vmae_keep(vmae_weighted_sum(g, m->loss_recon, m->recon_weight, m->loss_contrast, m->lambda));
     if (options->keep_all) {
-        vmae_tensor *all[] = { m->masking.ids_shuffle, m->masking.ids_restore, m->masking.mask, m->latent, m->pooled, m->proj,
-                               m->pred, m->target };
+        vmae_tensor *all[] = { m->masking.ids_shuffle,
+                               m->masking.ids_restore,
+                               m->masking.mask,
+                               m->latent,
+                               m->pooled,
+                               m->proj,
+                               m->pred,
+                               m->target };
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             vmae_keep(all[i]);
     }

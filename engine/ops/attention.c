@@ -9,8 +9,8 @@ static vmae_status attention_run(vmae_backend *be, const vmae_node *node, bool a
 {
     (void)accumulate;
     const int64_t *s = node->size;
-    return be->kernels->attention(be, node->out[0]->data, vmae_data(node->out[1]), node->in[0]->data, node->in[0]->type, s[BATCH],
-                                  s[TOKENS], s[HEADS], s[WIDTH]);
+    return be->kernels->attention(be, node->out[0]->data, vmae_data(node->out[1]), node->in[0]->data, node->in[0]->type,
+                                  s[BATCH], s[TOKENS], s[HEADS], s[WIDTH]);
 }
 
 static vmae_cost cost_of(const vmae_node *node, double products, double tensors)
@@ -46,8 +46,8 @@ static const vmae_rule attention_grad = { "attention_grad", attention_grad_run, 
 static void attention_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *qkv = node->in[0];
-    vmae_node *grad =
-        vmae_record(g, &attention_grad, 4, (vmae_tensor *[]){ node->out[0]->gradient, qkv, node->out[0], node->out[1] });
+    vmae_node *grad = vmae_record(g, &attention_grad, 4,
+                                  (vmae_tensor *[]){ node->out[0]->gradient, qkv, node->out[0], node->out[1] });
     for (int i = 0; grad && i < 4; i++)
         grad->size[i] = node->size[i];
     vmae_add_gradient(g, qkv, vmae_result(g, grad, qkv->type, qkv->shape));
@@ -61,7 +61,8 @@ vmae_tensor *vmae_attention(vmae_graph *g, vmae_tensor *qkv, int64_t heads)
         return vmae_graph_fail(g, "attention: an input is missing");
     const int64_t d = vmae_last_dim(qkv) / 3;
     if (qkv->shape.rank != 3 || d * 3 != vmae_last_dim(qkv) || heads < 1 || d % heads != 0)
-        return vmae_graph_fail(g, "attention: qkv is %s; it must be [images, tokens, 3 x heads x width] with %lld heads",
+        return vmae_graph_fail(g,
+                               "attention: qkv is %s; it must be [images, tokens, 3 x heads x width] with %lld heads",
                                vmae_shape_text(qkv->shape), (long long)heads);
     vmae_node *node = vmae_record(g, &attention, 1, &qkv);
     if (!node)

@@ -34,8 +34,8 @@ static vmae_status gelu_grad_prepare(vmae_backend *be, vmae_node *node, bool acc
 static vmae_status gelu_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *x = node->in[1];
-    return be->kernels->gelu_grad(be, node->out[0]->data, vmae_data(node->out[1]), node->scratch, node->in[0]->data, x->data, x->type,
-                                  vmae_rows(x), vmae_last_dim(x), accumulate);
+    return be->kernels->gelu_grad(be, node->out[0]->data, vmae_data(node->out[1]), node->scratch, node->in[0]->data,
+                                  x->data, x->type, vmae_rows(x), vmae_last_dim(x), accumulate);
 }
 
 static const vmae_rule gelu_grad = { "gelu_grad", gelu_grad_run, NULL, gelu_grad_prepare, NULL };
@@ -78,7 +78,8 @@ static const vmae_rule relu_grad = { "relu_grad", relu_grad_run, NULL, NULL, NUL
 
 static void relu_backward(vmae_graph *g, vmae_node *node)
 {
-    vmae_add_gradient(g, node->in[0], like_first(g, &relu_grad, 2, (vmae_tensor *[]){ node->out[0]->gradient, node->out[0] }, 0));
+    vmae_add_gradient(g, node->in[0],
+                      like_first(g, &relu_grad, 2, (vmae_tensor *[]){ node->out[0]->gradient, node->out[0] }, 0));
 }
 
 static const vmae_rule relu = { "relu", relu_run, relu_backward, NULL, NULL };
@@ -93,7 +94,8 @@ vmae_tensor *vmae_relu(vmae_graph *g, vmae_tensor *x)
 static vmae_status add_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    return be->kernels->add(be, node->out[0]->data, node->in[0]->data, node->in[1]->data, node->in[0]->type, vmae_count(node->in[0]));
+    return be->kernels->add(be, node->out[0]->data, node->in[0]->data, node->in[1]->data, node->in[0]->type,
+                            vmae_count(node->in[0]));
 }
 
 static void add_backward(vmae_graph *g, vmae_node *node)
@@ -125,8 +127,8 @@ static vmae_status add_scaled_run(vmae_backend *be, const vmae_node *node, bool 
     (void)accumulate;
     const vmae_tensor *x = node->in[1];
     const int64_t groups = vmae_count(node->in[2]);
-    return be->kernels->add_scaled(be, node->out[0]->data, vmae_data(node->in[0]), x->data, node->in[2]->data, x->type, groups,
-                                   vmae_count(x) / groups);
+    return be->kernels->add_scaled(be, node->out[0]->data, vmae_data(node->in[0]), x->data, node->in[2]->data, x->type,
+                                   groups, vmae_count(x) / groups);
 }
 
 static void add_scaled_backward(vmae_graph *g, vmae_node *node);
@@ -151,8 +153,8 @@ vmae_tensor *vmae_add_scaled(vmae_graph *g, vmae_tensor *a, vmae_tensor *x, vmae
     if (!a || !x || !scale)
         return vmae_graph_fail(g, "add_scaled: an input is missing");
     if (!vmae_same_shape(a->shape, x->shape) || a->type != x->type || !vmae_is_floats(scale, x->shape.dim[0]))
-        return vmae_graph_fail(g, "add_scaled: a is %s, x is %s, scale is %s", vmae_shape_text(a->shape), vmae_shape_text(x->shape),
-                               vmae_shape_text(scale->shape));
+        return vmae_graph_fail(g, "add_scaled: a is %s, x is %s, scale is %s", vmae_shape_text(a->shape),
+                               vmae_shape_text(x->shape), vmae_shape_text(scale->shape));
     return record_add_scaled(g, a, x, scale);
 }
 
@@ -161,7 +163,8 @@ vmae_tensor *vmae_add_scaled(vmae_graph *g, vmae_tensor *a, vmae_tensor *x, vmae
 static vmae_status cast_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    return be->kernels->cast(be, node->out[0]->data, node->out[0]->type, node->in[0]->data, node->in[0]->type, vmae_count(node->in[0]));
+    return be->kernels->cast(be, node->out[0]->data, node->out[0]->type, node->in[0]->data, node->in[0]->type,
+                             vmae_count(node->in[0]));
 }
 
 static void cast_backward(vmae_graph *g, vmae_node *node)
@@ -180,13 +183,14 @@ vmae_tensor *vmae_cast(vmae_graph *g, vmae_tensor *x, vmae_type type)
     return vmae_result(g, vmae_record(g, &cast, 1, &x), type, x->shape);
 }
 
-/* ---- weighted sum of two losses; inputs a, wa, b, wb. Its gradient: dy wa and dy wb, by the same kernel with one term zero ---- */
+/* ---- weighted sum of two losses; inputs a, wa, b, wb. Its gradient: dy wa and dy wb, by the same kernel with one term
+ * zero ---- */
 
 static vmae_status weighted_sum_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    return be->kernels->weighted_sum(be, node->out[0]->data, node->in[0]->data, node->in[1]->data, vmae_data(node->in[2]),
-                                     vmae_data(node->in[3]));
+    return be->kernels->weighted_sum(be, node->out[0]->data, node->in[0]->data, node->in[1]->data,
+                                     vmae_data(node->in[2]), vmae_data(node->in[3]));
 }
 
 static void weighted_sum_backward(vmae_graph *g, vmae_node *node);
@@ -197,7 +201,9 @@ static void weighted_sum_backward(vmae_graph *g, vmae_node *node)
     vmae_tensor *dy = node->out[0]->gradient;
     for (int i = 0; i < 4; i += 2)
         if (vmae_wants(node->in[i]))
-            vmae_add_gradient(g, node->in[i], like_first(g, &weighted_sum, 4, (vmae_tensor *[]){ dy, node->in[i + 1], NULL, NULL }, -1));
+            vmae_add_gradient(
+                g, node->in[i],
+                like_first(g, &weighted_sum, 4, (vmae_tensor *[]){ dy, node->in[i + 1], NULL, NULL }, -1));
 }
 
 vmae_tensor *vmae_weighted_sum(vmae_graph *g, vmae_tensor *a, vmae_tensor *wa, vmae_tensor *b, vmae_tensor *wb)

@@ -7,8 +7,9 @@ static vmae_status layer_norm_run(vmae_backend *be, const vmae_node *node, bool 
 {
     (void)accumulate;
     const vmae_tensor *x = node->in[0];
-    return be->kernels->layer_norm(be, node->out[0]->data, node->out[0]->type, node->out[1]->data, node->out[2]->data, x->data, x->type,
-                                   node->in[1]->data, node->in[2]->data, vmae_rows(x), vmae_last_dim(x), node->scalar[0]);
+    return be->kernels->layer_norm(be, node->out[0]->data, node->out[0]->type, node->out[1]->data, node->out[2]->data,
+                                   x->data, x->type, node->in[1]->data, node->in[2]->data, vmae_rows(x),
+                                   vmae_last_dim(x), node->scalar[0]);
 }
 
 /* Inputs dy, x, mean, rstd, weight, add; outputs dx, dweight, dbias. */
@@ -22,18 +23,21 @@ static vmae_status layer_norm_grad_prepare(vmae_backend *be, vmae_node *node, bo
 static vmae_status layer_norm_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *dy = node->in[0], *x = node->in[1];
-    return be->kernels->layer_norm_grad(be, node->out[0]->data, vmae_data(node->out[1]), vmae_data(node->out[2]), node->scratch, dy->data,
-                                        dy->type, x->data, x->type, node->in[2]->data, node->in[3]->data, node->in[4]->data,
-                                        vmae_data(node->in[5]), vmae_rows(x), vmae_last_dim(x), accumulate);
+    return be->kernels->layer_norm_grad(be, node->out[0]->data, vmae_data(node->out[1]), vmae_data(node->out[2]),
+                                        node->scratch, dy->data, dy->type, x->data, x->type, node->in[2]->data,
+                                        node->in[3]->data, node->in[4]->data, vmae_data(node->in[5]), vmae_rows(x),
+                                        vmae_last_dim(x), accumulate);
 }
 
-static const vmae_rule layer_norm_grad = { "layer_norm_grad", layer_norm_grad_run, NULL, layer_norm_grad_prepare, NULL };
+static const vmae_rule layer_norm_grad = { "layer_norm_grad", layer_norm_grad_run, NULL, layer_norm_grad_prepare,
+                                           NULL };
 
 static void layer_norm_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *x = node->in[0], *around = vmae_gradient_so_far(x);
-    vmae_node *grad = vmae_record(g, &layer_norm_grad, 6, (vmae_tensor *[]){ node->out[0]->gradient, x, node->out[1], node->out[2],
-                                                                             node->in[1], around });
+    vmae_node *grad =
+        vmae_record(g, &layer_norm_grad, 6,
+                    (vmae_tensor *[]){ node->out[0]->gradient, x, node->out[1], node->out[2], node->in[1], around });
     vmae_tensor *dx = vmae_result(g, grad, x->type, x->shape);
     vmae_param_gradient(g, grad, node->in[1]);
     vmae_param_gradient(g, grad, node->in[2]);
@@ -44,13 +48,14 @@ static void layer_norm_backward(vmae_graph *g, vmae_node *node)
 
 static const vmae_rule layer_norm = { "layer_norm", layer_norm_run, layer_norm_backward, NULL, NULL };
 
-vmae_tensor *vmae_layer_norm(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight, vmae_tensor *bias, float eps, vmae_type out)
+vmae_tensor *vmae_layer_norm(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight, vmae_tensor *bias, float eps,
+                             vmae_type out)
 {
     if (!x || !weight || !bias)
         return vmae_graph_fail(g, "layer_norm: an input is missing");
     if (!vmae_is_floats(weight, vmae_last_dim(x)) || !vmae_is_floats(bias, vmae_last_dim(x)))
-        return vmae_graph_fail(g, "layer_norm: x is %s, weight is %s, bias is %s; the last two must be f32", vmae_shape_text(x->shape),
-                               vmae_shape_text(weight->shape), vmae_shape_text(bias->shape));
+        return vmae_graph_fail(g, "layer_norm: x is %s, weight is %s, bias is %s; the last two must be f32",
+                               vmae_shape_text(x->shape), vmae_shape_text(weight->shape), vmae_shape_text(bias->shape));
     vmae_node *node = vmae_record(g, &layer_norm, 3, (vmae_tensor *[]){ x, weight, bias });
     if (node)
         node->scalar[0] = eps;

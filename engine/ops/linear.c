@@ -18,8 +18,14 @@ static vmae_cost product_cost(const vmae_node *node, double m, double n, double 
 static vmae_status linear_prepare_as(vmae_backend *be, vmae_node *node, bool gelu)
 {
     const vmae_tensor *x = node->in[0], *w = node->in[1];
-    const vmae_matmul_shape shape = { .m = vmae_rows(x), .n = w->shape.dim[0], .k = vmae_last_dim(x), .trans_b = true,
-                                      .in = x->type, .out = node->out[0]->type, .bias = node->in[2], .gelu = gelu,
+    const vmae_matmul_shape shape = { .m = vmae_rows(x),
+                                      .n = w->shape.dim[0],
+                                      .k = vmae_last_dim(x),
+                                      .trans_b = true,
+                                      .in = x->type,
+                                      .out = node->out[0]->type,
+                                      .bias = node->in[2],
+                                      .gelu = gelu,
                                       .residual = node->in[3] };
     VMAE_TRY(be->matmul_new(be, (vmae_matmul **)&node->matmul[0], &shape));
     node->scratch_bytes = be->matmul_workspace(node->matmul[0]);
@@ -41,13 +47,14 @@ static vmae_status linear_gelu_prepare(vmae_backend *be, vmae_node *node, bool a
 static vmae_status linear_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    return be->matmul(be, node->matmul[0], node->out[0]->data, node->in[0]->data, node->in[1]->data, vmae_data(node->in[2]),
-                      vmae_data(node->in[3]), node->scratch);
+    return be->matmul(be, node->matmul[0], node->out[0]->data, node->in[0]->data, node->in[1]->data,
+                      vmae_data(node->in[2]), vmae_data(node->in[3]), node->scratch);
 }
 
 static vmae_cost linear_cost(const vmae_node *node)
 {
-    return product_cost(node, (double)vmae_rows(node->in[0]), (double)node->in[1]->shape.dim[0], (double)vmae_last_dim(node->in[0]));
+    return product_cost(node, (double)vmae_rows(node->in[0]), (double)node->in[1]->shape.dim[0],
+                        (double)vmae_last_dim(node->in[0]));
 }
 
 /* ---- dx = dy w; inputs dy, w ---- */
@@ -56,8 +63,11 @@ static vmae_status linear_dx_prepare(vmae_backend *be, vmae_node *node, bool acc
 {
     (void)accumulates;
     const vmae_tensor *dy = node->in[0], *w = node->in[1];
-    const vmae_matmul_shape shape = { .m = vmae_rows(dy), .n = vmae_count(w) / w->shape.dim[0], .k = w->shape.dim[0],
-                                      .in = dy->type, .out = node->out[0]->type };
+    const vmae_matmul_shape shape = { .m = vmae_rows(dy),
+                                      .n = vmae_count(w) / w->shape.dim[0],
+                                      .k = w->shape.dim[0],
+                                      .in = dy->type,
+                                      .out = node->out[0]->type };
     VMAE_TRY(be->matmul_new(be, (vmae_matmul **)&node->matmul[0], &shape));
     node->scratch_bytes = be->matmul_workspace(node->matmul[0]);
     return VMAE_OK;
@@ -66,13 +76,15 @@ static vmae_status linear_dx_prepare(vmae_backend *be, vmae_node *node, bool acc
 static vmae_status linear_dx_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    return be->matmul(be, node->matmul[0], node->out[0]->data, node->in[0]->data, node->in[1]->data, NULL, NULL, node->scratch);
+    return be->matmul(be, node->matmul[0], node->out[0]->data, node->in[0]->data, node->in[1]->data, NULL, NULL,
+                      node->scratch);
 }
 
 static vmae_cost linear_dx_cost(const vmae_node *node)
 {
     const vmae_tensor *w = node->in[1];
-    return product_cost(node, (double)vmae_rows(node->in[0]), (double)(vmae_count(w) / w->shape.dim[0]), (double)w->shape.dim[0]);
+    return product_cost(node, (double)vmae_rows(node->in[0]), (double)(vmae_count(w) / w->shape.dim[0]),
+                        (double)w->shape.dim[0]);
 }
 
 static const vmae_rule linear_dx = { "linear_dx", linear_dx_run, NULL, linear_dx_prepare, linear_dx_cost };
@@ -82,8 +94,12 @@ static const vmae_rule linear_dx = { "linear_dx", linear_dx_run, NULL, linear_dx
 static vmae_status linear_dw_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     const vmae_tensor *dy = node->in[0], *x = node->in[1];
-    vmae_matmul_shape shape = { .m = vmae_last_dim(dy), .n = vmae_last_dim(x), .k = vmae_rows(x), .trans_a = true,
-                                .in = dy->type, .out = VMAE_F32 };
+    vmae_matmul_shape shape = { .m = vmae_last_dim(dy),
+                                .n = vmae_last_dim(x),
+                                .k = vmae_rows(x),
+                                .trans_a = true,
+                                .in = dy->type,
+                                .out = VMAE_F32 };
     VMAE_TRY(be->matmul_new(be, (vmae_matmul **)&node->matmul[0], &shape));
     node->scratch_bytes = be->matmul_workspace(node->matmul[0]);
     if (accumulates) {
@@ -97,13 +113,14 @@ static vmae_status linear_dw_prepare(vmae_backend *be, vmae_node *node, bool acc
 
 static vmae_status linear_dw_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
-    return be->matmul(be, node->matmul[accumulate], node->out[0]->data, node->in[0]->data, node->in[1]->data, NULL, NULL,
-                      node->scratch);
+    return be->matmul(be, node->matmul[accumulate], node->out[0]->data, node->in[0]->data, node->in[1]->data, NULL,
+                      NULL, node->scratch);
 }
 
 static vmae_cost linear_dw_cost(const vmae_node *node)
 {
-    return product_cost(node, (double)vmae_last_dim(node->in[0]), (double)vmae_last_dim(node->in[1]), (double)vmae_rows(node->in[1]));
+    return product_cost(node, (double)vmae_last_dim(node->in[0]), (double)vmae_last_dim(node->in[1]),
+                        (double)vmae_rows(node->in[1]));
 }
 
 static const vmae_rule linear_dw = { "linear_dw", linear_dw_run, NULL, linear_dw_prepare, linear_dw_cost };
@@ -120,8 +137,8 @@ static vmae_status column_sum_prepare(vmae_backend *be, vmae_node *node, bool ac
 static vmae_status column_sum_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *dy = node->in[0];
-    return be->kernels->column_sum(be, node->out[0]->data, node->scratch, dy->data, dy->type, vmae_rows(dy), vmae_last_dim(dy),
-                                   accumulate);
+    return be->kernels->column_sum(be, node->out[0]->data, node->scratch, dy->data, dy->type, vmae_rows(dy),
+                                   vmae_last_dim(dy), accumulate);
 }
 
 static const vmae_rule column_sum = { "column_sum", column_sum_run, NULL, column_sum_prepare, NULL };
@@ -139,7 +156,8 @@ static void linear_backward(vmae_graph *g, vmae_node *node)
     if (vmae_wants(w))
         vmae_param_gradient(g, vmae_record(g, &linear_dw, 2, (vmae_tensor *[]){ dy, x }), w);
     if (vmae_wants(x))
-        vmae_add_gradient(g, x, vmae_result(g, vmae_record(g, &linear_dx, 2, (vmae_tensor *[]){ dy, w }), x->type, x->shape));
+        vmae_add_gradient(g, x,
+                          vmae_result(g, vmae_record(g, &linear_dx, 2, (vmae_tensor *[]){ dy, w }), x->type, x->shape));
 }
 
 static const vmae_rule linear = { "linear", linear_run, linear_backward, linear_prepare, linear_cost };
@@ -157,8 +175,8 @@ vmae_tensor *vmae_linear_take_bias(vmae_node *node)
     return node->in[2];
 }
 
-static vmae_tensor *record(vmae_graph *g, const vmae_rule *rule, vmae_tensor *x, vmae_tensor *w, vmae_tensor *b, vmae_tensor *residual,
-                           vmae_type out)
+static vmae_tensor *record(vmae_graph *g, const vmae_rule *rule, vmae_tensor *x, vmae_tensor *w, vmae_tensor *b,
+                           vmae_tensor *residual, vmae_type out)
 {
     if (!x || !w)
         return vmae_graph_fail(g, "%s: an input is missing", rule->name);
@@ -166,16 +184,20 @@ static vmae_tensor *record(vmae_graph *g, const vmae_rule *rule, vmae_tensor *x,
     shape.dim[shape.rank - 1] = w->shape.dim[0];
     /* A convolution's weight [N, C, p, p] is a matrix [N, C p p] here. */
     if (vmae_count(w) / w->shape.dim[0] != vmae_last_dim(x) || w->type != x->type)
-        return vmae_graph_fail(g, "linear: x is %s, weight %s is %s", vmae_shape_text(x->shape), w->name, vmae_shape_text(w->shape));
+        return vmae_graph_fail(g, "linear: x is %s, weight %s is %s", vmae_shape_text(x->shape), w->name,
+                               vmae_shape_text(w->shape));
     if (out != VMAE_F32 && out != x->type)
         return vmae_graph_fail(g, "%s: a product of f32 gives f32", rule->name);
-    if ((b && !vmae_is_floats(b, w->shape.dim[0])) || (residual && (!vmae_same_shape(residual->shape, shape) || residual->type != out)))
+    if ((b && !vmae_is_floats(b, w->shape.dim[0])) ||
+        (residual && (!vmae_same_shape(residual->shape, shape) || residual->type != out)))
         return vmae_graph_fail(g, "linear: the result is %s, bias is %s, residual is %s", vmae_shape_text(shape),
-                               b ? vmae_shape_text(b->shape) : "absent", residual ? vmae_shape_text(residual->shape) : "absent");
+                               b ? vmae_shape_text(b->shape) : "absent",
+                               residual ? vmae_shape_text(residual->shape) : "absent");
     return vmae_result(g, vmae_record(g, rule, 4, (vmae_tensor *[]){ x, w, b, residual }), out, shape);
 }
 
-vmae_tensor *vmae_linear(vmae_graph *g, vmae_tensor *x, vmae_tensor *w, vmae_tensor *b, vmae_tensor *residual, vmae_type out)
+vmae_tensor *vmae_linear(vmae_graph *g, vmae_tensor *x, vmae_tensor *w, vmae_tensor *b, vmae_tensor *residual,
+                         vmae_type out)
 {
     return record(g, &linear, x, w, b, residual, out);
 }

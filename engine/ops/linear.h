@@ -1,4 +1,5 @@
-/* linear.h -- lets gelu_grad and batch_norm_grad make the gradient of the bias in front of them. Private to engine/ops. */
+/* linear.h -- lets gelu_grad and batch_norm_grad make the gradient of the bias in front of them. Private to engine/ops.
+ */
 #ifndef VMAE_OPS_LINEAR_H
 #define VMAE_OPS_LINEAR_H
 

@@ -7,8 +7,8 @@ static vmae_status pool_run(vmae_backend *be, const vmae_node *node, bool accumu
 {
     (void)accumulate;
     const vmae_tensor *x = node->in[0];
-    return be->kernels->pool(be, node->out[0]->data, vmae_data(node->out[1]), x->data, vmae_data(node->in[1]), (vmae_pool)node->size[0],
-                             x->type, x->shape.dim[0], x->shape.dim[1] - 1, x->shape.dim[2]);
+    return be->kernels->pool(be, node->out[0]->data, vmae_data(node->out[1]), x->data, vmae_data(node->in[1]),
+                             (vmae_pool)node->size[0], x->type, x->shape.dim[0], x->shape.dim[1] - 1, x->shape.dim[2]);
 }
 
 /* Inputs dy, x, y, which, p, add; outputs dx, dp. */
@@ -22,9 +22,10 @@ static vmae_status pool_grad_prepare(vmae_backend *be, vmae_node *node, bool acc
 static vmae_status pool_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *x = node->in[1];
-    return be->kernels->pool_grad(be, node->out[0]->data, vmae_data(node->out[1]), node->scratch, node->in[0]->data, x->data,
-                                  node->in[2]->data, vmae_data(node->in[3]), vmae_data(node->in[4]), vmae_data(node->in[5]),
-                                  (vmae_pool)node->size[0], x->type, x->shape.dim[0], x->shape.dim[1] - 1, x->shape.dim[2], accumulate);
+    return be->kernels->pool_grad(be, node->out[0]->data, vmae_data(node->out[1]), node->scratch, node->in[0]->data,
+                                  x->data, node->in[2]->data, vmae_data(node->in[3]), vmae_data(node->in[4]),
+                                  vmae_data(node->in[5]), (vmae_pool)node->size[0], x->type, x->shape.dim[0],
+                                  x->shape.dim[1] - 1, x->shape.dim[2], accumulate);
 }
 
 static const vmae_rule pool_grad = { "pool_grad", pool_grad_run, NULL, pool_grad_prepare, NULL };
@@ -32,8 +33,9 @@ static const vmae_rule pool_grad = { "pool_grad", pool_grad_run, NULL, pool_grad
 static void pool_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *x = node->in[0], *around = vmae_gradient_so_far(x);
-    vmae_node *grad = vmae_record(g, &pool_grad, 6, (vmae_tensor *[]){ node->out[0]->gradient, x, node->out[0], node->out[1], node->in[1],
-                                                                       around });
+    vmae_node *grad =
+        vmae_record(g, &pool_grad, 6,
+                    (vmae_tensor *[]){ node->out[0]->gradient, x, node->out[0], node->out[1], node->in[1], around });
     if (grad) {
         grad->size[0] = node->size[0];
         grad->in_place = around ? 5 : -1;
@@ -51,7 +53,8 @@ vmae_tensor *vmae_pool_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *p, vma
     if (!x || (kind == VMAE_POOL_GEM && !p))
         return vmae_graph_fail(g, "pool: %s is missing", x ? "GeM's exponent" : "an input");
     if (kind == VMAE_POOL_GEM && !vmae_is_floats(p, 1))
-        return vmae_graph_fail(g, "pool: GeM's exponent %s is %s; it must be one f32 number", p->name, vmae_shape_text(p->shape));
+        return vmae_graph_fail(g, "pool: GeM's exponent %s is %s; it must be one f32 number", p->name,
+                               vmae_shape_text(p->shape));
     if (x->shape.rank != 3 || x->shape.dim[1] < 2)
         return vmae_graph_fail(g, "pool: x is %s; it must be [images, 1 + tokens, width]", vmae_shape_text(x->shape));
     vmae_node *node = vmae_record(g, &pool, 2, (vmae_tensor *[]){ x, kind == VMAE_POOL_GEM ? p : NULL });

@@ -8,8 +8,8 @@ static vmae_status random_masking_run(vmae_backend *be, const vmae_node *node, b
 {
     (void)accumulate;
     const vmae_tensor *noise = node->in[0];
-    return be->kernels->random_masking(be, node->out[0]->data, node->out[1]->data, node->out[2]->data, noise->data, noise->shape.dim[0],
-                                       noise->shape.dim[1], node->size[0]);
+    return be->kernels->random_masking(be, node->out[0]->data, node->out[1]->data, node->out[2]->data, noise->data,
+                                       noise->shape.dim[0], noise->shape.dim[1], node->size[0]);
 }
 
 static const vmae_rule random_masking = { "random_masking", random_masking_run, NULL, NULL, NULL };
@@ -41,9 +41,9 @@ static vmae_status gather_patches_run(vmae_backend *be, const vmae_node *node, b
 {
     (void)accumulate;
     const vmae_tensor *images = node->in[0], *ids = node->in[1];
-    return be->kernels->gather_patches(be, node->out[0]->data, images->data, vmae_data(ids), ids ? ids->shape.dim[1] : 0,
-                                       node->out[0]->type, images->shape.dim[0], images->shape.dim[1], images->shape.dim[2],
-                                       node->size[0], node->size[1]);
+    return be->kernels->gather_patches(be, node->out[0]->data, images->data, vmae_data(ids),
+                                       ids ? ids->shape.dim[1] : 0, node->out[0]->type, images->shape.dim[0],
+                                       images->shape.dim[1], images->shape.dim[2], node->size[0], node->size[1]);
 }
 
 static const vmae_rule gather_patches = { "gather_patches", gather_patches_run, NULL, NULL, NULL };
@@ -54,8 +54,8 @@ static int64_t count_patches(vmae_graph *g, const char *op, const vmae_tensor *i
     const vmae_shape *s = &images->shape;
     if (s->rank == 4 && images->type == VMAE_F32 && s->dim[2] == s->dim[3] && patch > 0 && s->dim[2] % patch == 0)
         return (s->dim[2] / patch) * (s->dim[2] / patch);
-    vmae_graph_fail(g, "%s: images are %s; they must be f32, square and a multiple of the patch size %lld", op, vmae_shape_text(*s),
-                    (long long)patch);
+    vmae_graph_fail(g, "%s: images are %s; they must be f32, square and a multiple of the patch size %lld", op,
+                    vmae_shape_text(*s), (long long)patch);
     return 0;
 }
 
@@ -68,8 +68,10 @@ vmae_tensor *vmae_gather_patches(vmae_graph *g, vmae_tensor *images, const vmae_
         return NULL;
     if (masking && !vmae_same_shape(masking->ids_shuffle->shape, VMAE_SHAPE(images->shape.dim[0], patches)))
         return vmae_graph_fail(g, "gather_patches: the masking is %s, but there are %lld images of %lld patches",
-                               vmae_shape_text(masking->ids_shuffle->shape), (long long)images->shape.dim[0], (long long)patches);
-    vmae_node *node = vmae_record(g, &gather_patches, 2, (vmae_tensor *[]){ images, masking ? masking->ids_shuffle : NULL });
+                               vmae_shape_text(masking->ids_shuffle->shape), (long long)images->shape.dim[0],
+                               (long long)patches);
+    vmae_node *node =
+        vmae_record(g, &gather_patches, 2, (vmae_tensor *[]){ images, masking ? masking->ids_shuffle : NULL });
     if (!node)
         return NULL;
     node->size[0] = patch;
@@ -100,7 +102,8 @@ vmae_tensor *vmae_patch_target(vmae_graph *g, vmae_tensor *images, int64_t patch
         return NULL;
     node->size[0] = patch;
     node->size[1] = normalise;
-    return vmae_result(g, node, VMAE_F32, VMAE_SHAPE(images->shape.dim[0], patches, images->shape.dim[1] * patch * patch));
+    return vmae_result(g, node, VMAE_F32,
+                       VMAE_SHAPE(images->shape.dim[0], patches, images->shape.dim[1] * patch * patch));
 }
 
 /* ---- encoder input: inputs x, cls, pos, ids ---- */
@@ -109,17 +112,19 @@ static vmae_status embed_tokens_run(vmae_backend *be, const vmae_node *node, boo
 {
     (void)accumulate;
     const vmae_tensor *x = node->in[0], *ids = node->in[3];
-    return be->kernels->embed_tokens(be, node->out[0]->data, x->data, node->in[1]->data, node->in[2]->data, vmae_data(ids),
-                                     ids ? ids->shape.dim[1] : 0, x->type, x->shape.dim[0], x->shape.dim[1], x->shape.dim[2]);
+    return be->kernels->embed_tokens(be, node->out[0]->data, x->data, node->in[1]->data, node->in[2]->data,
+                                     vmae_data(ids), ids ? ids->shape.dim[1] : 0, x->type, x->shape.dim[0],
+                                     x->shape.dim[1], x->shape.dim[2]);
 }
 
 /* Inputs dy, ids; outputs dx, dcls, dpos; size[0] patches. */
 static vmae_status embed_tokens_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *dx = node->out[0], *ids = node->in[1];
-    return be->kernels->embed_tokens_grad(be, dx->data, vmae_data(node->out[1]), vmae_data(node->out[2]), node->in[0]->data,
-                                          vmae_data(ids), ids ? ids->shape.dim[1] : 0, dx->type, dx->shape.dim[0], dx->shape.dim[1],
-                                          node->size[0], dx->shape.dim[2], accumulate);
+    return be->kernels->embed_tokens_grad(be, dx->data, vmae_data(node->out[1]), vmae_data(node->out[2]),
+                                          node->in[0]->data, vmae_data(ids), ids ? ids->shape.dim[1] : 0, dx->type,
+                                          dx->shape.dim[0], dx->shape.dim[1], node->size[0], dx->shape.dim[2],
+                                          accumulate);
 }
 
 static const vmae_rule embed_tokens_grad = { "embed_tokens_grad", embed_tokens_grad_run, NULL, NULL, NULL };
@@ -138,7 +143,8 @@ static void embed_tokens_backward(vmae_graph *g, vmae_node *node)
 
 static const vmae_rule embed_tokens = { "embed_tokens", embed_tokens_run, embed_tokens_backward, NULL, NULL };
 
-vmae_tensor *vmae_embed_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *cls, vmae_tensor *pos, const vmae_masking *masking)
+vmae_tensor *vmae_embed_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *cls, vmae_tensor *pos,
+                               const vmae_masking *masking)
 {
     if (!x || !cls || !pos || (masking && !masking->ids_shuffle))
         return vmae_graph_fail(g, "embed_tokens: an input is missing");
@@ -147,10 +153,11 @@ vmae_tensor *vmae_embed_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *cls, 
                                     x->shape.dim[1] == masking->keep
                               : x->shape.dim[1] == patches;
     if (x->shape.rank != 3 || !vmae_is_floats(cls, d) || !vmae_is_floats(pos, (1 + patches) * d) || !fits)
-        return vmae_graph_fail(g, "embed_tokens: x is %s, cls is %s, pos is %s, masking is %s", vmae_shape_text(x->shape),
-                               vmae_shape_text(cls->shape), vmae_shape_text(pos->shape),
+        return vmae_graph_fail(g, "embed_tokens: x is %s, cls is %s, pos is %s, masking is %s",
+                               vmae_shape_text(x->shape), vmae_shape_text(cls->shape), vmae_shape_text(pos->shape),
                                masking ? vmae_shape_text(masking->ids_shuffle->shape) : "absent");
-    vmae_node *node = vmae_record(g, &embed_tokens, 4, (vmae_tensor *[]){ x, cls, pos, masking ? masking->ids_shuffle : NULL });
+    vmae_node *node =
+        vmae_record(g, &embed_tokens, 4, (vmae_tensor *[]){ x, cls, pos, masking ? masking->ids_shuffle : NULL });
     return vmae_result(g, node, x->type, VMAE_SHAPE(x->shape.dim[0], x->shape.dim[1] + 1, d));
 }
 
@@ -160,8 +167,9 @@ static vmae_status unshuffle_tokens_run(vmae_backend *be, const vmae_node *node,
 {
     (void)accumulate;
     const vmae_tensor *x = node->in[0];
-    return be->kernels->unshuffle_tokens(be, node->out[0]->data, x->data, node->in[1]->data, node->in[2]->data, node->in[3]->data, x->type,
-                                         x->shape.dim[0], x->shape.dim[1] - 1, node->out[0]->shape.dim[1] - 1, x->shape.dim[2]);
+    return be->kernels->unshuffle_tokens(be, node->out[0]->data, x->data, node->in[1]->data, node->in[2]->data,
+                                         node->in[3]->data, x->type, x->shape.dim[0], x->shape.dim[1] - 1,
+                                         node->out[0]->shape.dim[1] - 1, x->shape.dim[2]);
 }
 
 /* Inputs dy, ids_restore, ids_shuffle; outputs dx, dmask_token. */
@@ -175,9 +183,9 @@ static vmae_status unshuffle_tokens_grad_prepare(vmae_backend *be, vmae_node *no
 static vmae_status unshuffle_tokens_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     const vmae_tensor *dy = node->in[0], *dx = node->out[0];
-    return be->kernels->unshuffle_tokens_grad(be, dx->data, vmae_data(node->out[1]), node->scratch, dy->data, node->in[1]->data,
-                                              node->in[2]->data, dx->type, dx->shape.dim[0], dx->shape.dim[1] - 1, dy->shape.dim[1] - 1,
-                                              dx->shape.dim[2], accumulate);
+    return be->kernels->unshuffle_tokens_grad(be, dx->data, vmae_data(node->out[1]), node->scratch, dy->data,
+                                              node->in[1]->data, node->in[2]->data, dx->type, dx->shape.dim[0],
+                                              dx->shape.dim[1] - 1, dy->shape.dim[1] - 1, dx->shape.dim[2], accumulate);
 }
 
 static const vmae_rule unshuffle_tokens_grad = { "unshuffle_tokens_grad", unshuffle_tokens_grad_run, NULL,
@@ -186,14 +194,15 @@ static const vmae_rule unshuffle_tokens_grad = { "unshuffle_tokens_grad", unshuf
 static void unshuffle_tokens_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *x = node->in[0];
-    vmae_node *grad =
-        vmae_record(g, &unshuffle_tokens_grad, 3, (vmae_tensor *[]){ node->out[0]->gradient, node->in[3], node->in[4] });
+    vmae_node *grad = vmae_record(g, &unshuffle_tokens_grad, 3,
+                                  (vmae_tensor *[]){ node->out[0]->gradient, node->in[3], node->in[4] });
     vmae_tensor *dx = vmae_result(g, grad, x->type, x->shape);
     vmae_param_gradient(g, grad, node->in[1]);
     vmae_add_gradient(g, x, dx);
 }
 
-static const vmae_rule unshuffle_tokens = { "unshuffle_tokens", unshuffle_tokens_run, unshuffle_tokens_backward, NULL, NULL };
+static const vmae_rule unshuffle_tokens = { "unshuffle_tokens", unshuffle_tokens_run, unshuffle_tokens_backward, NULL,
+                                            NULL };
 
 vmae_tensor *vmae_unshuffle_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *mask_token, vmae_tensor *pos,
                                    const vmae_masking *masking)
@@ -206,9 +215,9 @@ vmae_tensor *vmae_unshuffle_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *m
     if (x->shape.rank != 3 || !vmae_is_floats(mask_token, d) || !vmae_is_floats(pos, (1 + patches) * d) ||
         x->shape.dim[1] != 1 + masking->keep ||
         !vmae_same_shape(masking->ids_restore->shape, VMAE_SHAPE(x->shape.dim[0], patches)))
-        return vmae_graph_fail(g, "unshuffle_tokens: x is %s, mask_token is %s, pos is %s, masking is %s", vmae_shape_text(x->shape),
-                               vmae_shape_text(mask_token->shape), vmae_shape_text(pos->shape),
-                               vmae_shape_text(masking->ids_restore->shape));
+        return vmae_graph_fail(g, "unshuffle_tokens: x is %s, mask_token is %s, pos is %s, masking is %s",
+                               vmae_shape_text(x->shape), vmae_shape_text(mask_token->shape),
+                               vmae_shape_text(pos->shape), vmae_shape_text(masking->ids_restore->shape));
     vmae_node *node = vmae_record(g, &unshuffle_tokens, 5,
                                   (vmae_tensor *[]){ x, mask_token, pos, masking->ids_restore, masking->ids_shuffle });
     return vmae_result(g, node, x->type, VMAE_SHAPE(x->shape.dim[0], 1 + patches, d));

@@ -12,13 +12,13 @@ struct vmae_optimizer {
     vmae_backend *be;
     vmae_params *params;
     vmae_optimizer_config config;
-    vmae_segment *segments;      /* host */
+    vmae_segment *segments; /* host */
     const vmae_param **segment_params;
     int64_t count;
-    float *state[2];             /* m and v, or momentum and nothing */
-    float *norm;                 /* device: 1 + count */
-    double *scratch;             /* device: 4 * count */
-    float *host_norm;            /* 1 + count */
+    float *state[2];  /* m and v, or momentum and nothing */
+    float *norm;      /* device: 1 + count */
+    double *scratch;  /* device: 4 * count */
+    float *host_norm; /* 1 + count */
     int64_t steps;
 };
 
@@ -36,14 +36,19 @@ static void make_segments(vmae_optimizer *o)
         if (!param->trainable)
             continue;
         const bool matrix = param->shape.rank > 1;
-        const bool decays = o->config.decays_by_pretraining_rule ? vmae_decays_in_pretraining(param->name, param->shape.rank) : matrix;
+        const bool decays =
+            o->config.decays_by_pretraining_rule ? vmae_decays_in_pretraining(param->name, param->shape.rank) : matrix;
         o->segment_params[o->count] = param;
-        o->segments[o->count++] = (vmae_segment){ .offset = param->offset, .count = param->count, .lr_scale = 1.0f, .matrix = matrix,
+        o->segments[o->count++] = (vmae_segment){ .offset = param->offset,
+                                                  .count = param->count,
+                                                  .lr_scale = 1.0f,
+                                                  .matrix = matrix,
                                                   .weight_decay = decays ? (float)o->config.weight_decay : 0.0f };
     }
 }
 
-vmae_status vmae_optimizer_new(vmae_optimizer **optimizer, vmae_backend *be, vmae_params *params, const vmae_optimizer_config *config)
+vmae_status vmae_optimizer_new(vmae_optimizer **optimizer, vmae_backend *be, vmae_params *params,
+                               const vmae_optimizer_config *config)
 {
     vmae_status st = VMAE_ENOMEM;
     const size_t most = (size_t)vmae_params_count(params);
@@ -91,7 +96,8 @@ void vmae_optimizer_free(vmae_optimizer *o)
 static vmae_status measure(vmae_optimizer *o, double *norm)
 {
     const size_t bytes = (size_t)(1 + o->count) * sizeof(float);
-    VMAE_TRY(o->be->kernels->norms(o->be, o->norm, o->scratch, vmae_params_gradients(o->params), o->segments, o->count));
+    VMAE_TRY(
+        o->be->kernels->norms(o->be, o->norm, o->scratch, vmae_params_gradients(o->params), o->segments, o->count));
     VMAE_TRY(o->be->download(o->be, o->host_norm, o->norm, bytes));
     *norm = o->host_norm[0];
     if (isfinite(*norm))
@@ -110,16 +116,26 @@ vmae_status vmae_optimizer_step(vmae_optimizer *o, double lr, double scale, doub
     *grad_norm = norm;
     const vmae_optimizer_config *c = &o->config;
     const double clip = c->clip_grad > 0.0 ? fmin(1.0, c->clip_grad / (norm + 1e-6)) : 1.0;
-    const vmae_optim_step step = { .lr = (float)lr, .beta1 = (float)c->beta1, .beta2 = (float)c->beta2, .eps = (float)c->eps,
-                                   .momentum = (float)c->momentum, .trust = (float)c->trust, .nesterov = c->nesterov,
-                                   .grad_scale = (float)(scale * clip), .step = o->steps + 1 };
+    const vmae_optim_step step = { .lr = (float)lr,
+                                   .beta1 = (float)c->beta1,
+                                   .beta2 = (float)c->beta2,
+                                   .eps = (float)c->eps,
+                                   .momentum = (float)c->momentum,
+                                   .trust = (float)c->trust,
+                                   .nesterov = c->nesterov,
+                                   .grad_scale = (float)(scale * clip),
+                                   .step = o->steps + 1 };
     const vmae_kernels *k = o->be->kernels;
     float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params);
     vmae_bf16 *copy = vmae_params_copy(o->params);
     switch (c->method) {
-    case VMAE_ADAMW: VMAE_TRY(k->adamw(o->be, values, copy, o->state[0], o->state[1], gradients, o->segments, o->count, &step)); break;
+    case VMAE_ADAMW:
+        VMAE_TRY(k->adamw(o->be, values, copy, o->state[0], o->state[1], gradients, o->segments, o->count, &step));
+        break;
     case VMAE_SGD: VMAE_TRY(k->sgd(o->be, values, copy, o->state[0], gradients, o->segments, o->count, &step)); break;
-    case VMAE_LARS: VMAE_TRY(k->lars(o->be, values, copy, o->state[0], o->scratch, gradients, o->segments, o->count, &step)); break;
+    case VMAE_LARS:
+        VMAE_TRY(k->lars(o->be, values, copy, o->state[0], o->scratch, gradients, o->segments, o->count, &step));
+        break;
     }
     o->steps++;
     return VMAE_OK;
@@ -153,7 +169,8 @@ vmae_status vmae_optimizer_load(vmae_optimizer *o, const vmae_checkpoint *checkp
     char *end = NULL;
     const long long done = steps ? strtoll(steps, &end, 10) : -1;
     if (done < 0 || *end)
-        return vmae_fail(VMAE_EDATA, "the state to resume from has optimizer.steps = \"%s\"; it must be a count", steps ? steps : "(absent)");
+        return vmae_fail(VMAE_EDATA, "the state to resume from has optimizer.steps = \"%s\"; it must be a count",
+                         steps ? steps : "(absent)");
     float *host = vmae_calloc((size_t)n, sizeof *host);
     vmae_status st = host ? VMAE_OK : VMAE_ENOMEM;
     for (int i = 0; st == VMAE_OK && i < 2 && state_name(o, i); i++) {

@@ -366,8 +366,8 @@ static void check_layer_norm(const vmae_kernels *k, vmae_type type)
         REQUIRE_OK(k->layer_norm_grad(&be, plain.data, NULL, NULL, NULL, dy.data, type, x.data, type, mean[1].data,
                                       rstd[1].data, weight.data, NULL, rows, d, false));
         CHECK(same_bits(plain, dx[1]));
-        REQUIRE_OK(k->layer_norm_grad(&be, around.data, dw.data, db.data, scratch.data, dy.data, type, x.data, type, mean[1].data,
-                                      rstd[1].data, weight.data, around.data, rows, d, true));
+        REQUIRE_OK(k->layer_norm_grad(&be, around.data, dw.data, db.data, scratch.data, dy.data, type, x.data, type,
+                                      mean[1].data, rstd[1].data, weight.data, around.data, rows, d, true));
         double *sum = doubles_new(n);
         for (int64_t i = 0; i < n; i++)
             sum[i] = value_at(add, i) + value_at(dx[1], i);
@@ -394,7 +394,8 @@ static void check_layer_norm_edges(const vmae_kernels *k, vmae_type type)
     vmae_backend be = with_threads(1);
     for (int i = 0; i < D; i++)
         set_at(x, i, 5.0), set_at(x, D + i, i ? 1.0 : INFINITY), set_at(x, 2 * D + i, i % 2 ? 1e18 : -1e18);
-    REQUIRE_OK(k->layer_norm(&be, y.data, type, mean.data, rstd.data, x.data, type, weight.data, bias.data, 3, D, 1e-6f));
+    REQUIRE_OK(
+        k->layer_norm(&be, y.data, type, mean.data, rstd.data, x.data, type, weight.data, bias.data, 3, D, 1e-6f));
     tensor_near((tensor){ y.data, type, D }, doubles(bias), 1e-6, "a constant row gives the bias", k->isa);
     CHECK_NEAR((double)floats(rstd)[0], 1000.0, 0.01);
     CHECK(isnan(value_at(y, D))); /* infinity is not hidden */
@@ -509,8 +510,9 @@ static void check_batch_norm(const vmae_kernels *k, vmae_type type)
             gradient_near(batch_loss, &c, c.bias, db[1], 20, 1e-5, 1.0, "batch_norm dbias", k->isa);
             vmae_backend be = with_threads(2);
             const tensor more_w = tensor_copy(weight), more_b = tensor_copy(bias);
-            REQUIRE_OK(k->batch_norm_grad(&be, NULL, more_w.data, more_b.data, NULL, dy.data, x.data, relu ? y[1].data : NULL,
-                                          mean[1].data, rstd[1].data, weight.data, type, rows, d, groups, relu, true));
+            REQUIRE_OK(k->batch_norm_grad(&be, NULL, more_w.data, more_b.data, NULL, dy.data, x.data,
+                                          relu ? y[1].data : NULL, mean[1].data, rstd[1].data, weight.data, type, rows,
+                                          d, groups, relu, true));
             for (int64_t i = 0; i < d; i++) {
                 CHECK(floats(more_w)[i] == floats(weight)[i] + floats(dw[1])[i]);
                 CHECK(floats(more_b)[i] == floats(bias)[i] + floats(db[1])[i]);

@@ -168,7 +168,7 @@ static bytes wrap_gif(bytes packet, int width, int height)
 static const struct still {
     const char *name, *encoder;
     enum AVPixelFormat format;
-    double error;         /* mean, of 255 */
+    double error; /* mean, of 255 */
 } stills[] = {
     { "a.png", "png", AV_PIX_FMT_RGB24, 0.0 },   { "alpha.png", "png", AV_PIX_FMT_RGBA, 0.0 },
     { "a.bmp", "bmp", AV_PIX_FMT_BGR24, 0.0 },   { "a.ppm", "ppm", AV_PIX_FMT_RGB24, 0.0 },

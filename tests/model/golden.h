@@ -1,4 +1,5 @@
-/* golden.h -- reads a set of reference vectors: files, sizes, and comparison within the limits that the set's README gives. */
+/* golden.h -- reads a set of reference vectors: files, sizes, and comparison within the limits that the set's README
+ * gives. */
 #ifndef VMAE_TESTS_GOLDEN_H
 #define VMAE_TESTS_GOLDEN_H
 
@@ -6,13 +7,15 @@
 #include "engine/model/model.h"
 #include "tests/test.h"
 
-/* Opens <golden>/<name>.safetensors; NULL (and the test is marked skipped) where there is no set; a damaged file fails the test. */
+/* Opens <golden>/<name>.safetensors; NULL (and the test is marked skipped) where there is no set; a damaged file fails
+ * the test. */
 vmae_checkpoint *golden_open(const char *name);
 double golden_number(const vmae_checkpoint *file, const char *key); /* of the metadata; absent: the check fails, 0 */
 bool golden_flag(const vmae_checkpoint *file, const char *key);
 vmae_model_config golden_model(const vmae_checkpoint *file);
 vmae_pool golden_pool(const vmae_checkpoint *file);
-/* The floats of an entry, fresh memory, *count of them; fails the test and gives NULL if it is absent. Integers are converted. */
+/* The floats of an entry, fresh memory, *count of them; fails the test and gives NULL if it is absent. Integers are
+ * converted. */
 float *golden_floats(const vmae_checkpoint *file, const char *name, int64_t *count);
 
 /* |got - wanted| <= limit * largest |wanted| + floor. Says what was seen. */

@@ -1,4 +1,5 @@
-/* kernels.c -- every op of the CPU backend, compiled once per instruction set (CPU_TABLE and CPU_ISA come from the build). */
+/* kernels.c -- every op of the CPU backend, compiled once per instruction set (CPU_TABLE and CPU_ISA come from the
+ * build). */
 #include "engine/backend/cpu/cpu.h"
 
 #include "engine/backend/cpu/attention.c"

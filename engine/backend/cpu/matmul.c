@@ -1,9 +1,10 @@
 /* matmul.c -- matrix products by oneDNN: one primitive for each distinct shape, made once.
  *
- * B is given to oneDNN as it lies, except in two cases, where it is repacked into oneDNN's own layout first (1/m of the product's cost):
- * its rows are a multiple of 4 KiB apart, so that successive rows fall into the same cache sets (measured: half speed); or neither
- * operand is transposed (the gradient of a linear layer's input) and there are many rows (measured: 15 % faster in bf16).
- * The choice depends on the shape alone, never on a timing, so that the same run gives the same bits. */
+ * B is given to oneDNN as it lies, except in two cases, where it is repacked into oneDNN's own layout first (1/m of the
+ * product's cost): its rows are a multiple of 4 KiB apart, so that successive rows fall into the same cache sets
+ * (measured: half speed); or neither operand is transposed (the gradient of a linear layer's input) and there are many
+ * rows (measured: 15 % faster in bf16). The choice depends on the shape alone, never on a timing, so that the same run
+ * gives the same bits. */
 #include "engine/backend/cpu/matmul.h"
 
 #include "engine/core/mem.h"
@@ -29,11 +30,11 @@ struct cpu_products {
     vmae_matmul *list;
 };
 
-#define TRY_DNNL(call)                                    \
-    do {                                                  \
-        const dnnl_status_t try_dnnl_ = (call);           \
-        if (try_dnnl_ != dnnl_success)                    \
-            return fail_dnnl(try_dnnl_, #call);           \
+#define TRY_DNNL(call)                                                                                                 \
+    do {                                                                                                               \
+        const dnnl_status_t try_dnnl_ = (call);                                                                        \
+        if (try_dnnl_ != dnnl_success)                                                                                 \
+            return fail_dnnl(try_dnnl_, #call);                                                                        \
     } while (0)
 
 static vmae_status fail_dnnl(dnnl_status_t status, const char *call)
@@ -196,8 +197,8 @@ void cpu_products_close(cpu_products *products)
 static bool same_shape(const vmae_matmul_shape *a, const vmae_matmul_shape *b)
 {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->trans_a == b->trans_a && a->trans_b == b->trans_b &&
-           a->in == b->in && a->out == b->out && a->bias == b->bias && a->gelu == b->gelu && a->residual == b->residual &&
-           a->accumulate == b->accumulate;
+           a->in == b->in && a->out == b->out && a->bias == b->bias && a->gelu == b->gelu &&
+           a->residual == b->residual && a->accumulate == b->accumulate;
 }
 
 vmae_status cpu_matmul_new(cpu_products *products, vmae_matmul **matmul, const vmae_matmul_shape *shape)
@@ -215,8 +216,8 @@ vmae_status cpu_matmul_new(cpu_products *products, vmae_matmul **matmul, const v
     const vmae_status status = prepare(products, made);
     if (status != VMAE_OK) {
         matmul_free(made);
-        return vmae_fail_in(status, "matrix product [%lld, %lld] x [%lld, %lld]", (long long)shape->m, (long long)shape->k,
-                            (long long)shape->k, (long long)shape->n);
+        return vmae_fail_in(status, "matrix product [%lld, %lld] x [%lld, %lld]", (long long)shape->m,
+                            (long long)shape->k, (long long)shape->k, (long long)shape->n);
     }
     made->next = products->list;
     products->list = made;
@@ -258,7 +259,8 @@ vmae_status cpu_matmul_run(cpu_products *products, const vmae_matmul *matmul, vo
     if (matmul->residual) {
         const int position = (int)matmul->shape.accumulate + (int)matmul->shape.gelu;
         TRY_DNNL(dnnl_memory_set_data_handle(matmul->residual, (void *)(uintptr_t)residual));
-        args[count++] = (dnnl_exec_arg_t){ DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1, matmul->residual };
+        args[count++] =
+            (dnnl_exec_arg_t){ DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1, matmul->residual };
     }
     TRY_DNNL(dnnl_primitive_execute(matmul->primitive, products->stream, count, args));
     return VMAE_OK;
