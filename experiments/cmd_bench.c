@@ -15,12 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZES_MAX = 8, STEPS_MAX = 1000, WARM_UP = 3 };
+enum { PRECISIONS = 2, SIZES_MAX = 8, STEPS_MAX = 1000, WARM_UP = 3 };
 
 typedef struct arguments {
     const char *sizes[SIZES_MAX];
     int size_count, steps, threads, pairs;
-    const char *precision, *device;
+    const char *precisions[PRECISIONS], *device;
+    int precision_count; /* 0: all that the device multiplies fast */
     bool json;
 } arguments;
 
@@ -34,18 +35,45 @@ static const struct argp_option option_table[] = {
     { 0 }
 };
 
+static int whole_number(struct argp_state *state, const char *name, const char *text, int least, int most)
+{
+    char *end;
+    const long value = strtol(text, &end, 10);
+    if (end == text || *end || value < least || value > most)
+        argp_error(state, "%s is %s; it must be %d to %d", name, text, least, most);
+    return (int)value;
+}
+
+/* "f32", "bf16", or both in any order, comma between them. */
+static void read_precisions(struct argp_state *state, const char *text)
+{
+    static const char *const known[PRECISIONS] = { "f32", "bf16" };
+    arguments *a = state->input;
+    a->precision_count = 0;
+    while (a->precision_count < PRECISIONS) {
+        const size_t length = strcspn(text, ",");
+        const char *found = NULL;
+        for (int i = 0; i < PRECISIONS; i++)
+            if (strlen(known[i]) == length && strncmp(known[i], text, length) == 0)
+                found = known[i];
+        if (!found)
+            argp_error(state, "precision is %s; it must be f32, bf16 or f32,bf16", text);
+        a->precisions[a->precision_count++] = found;
+        if (!text[length])
+            return;
+        text += length + 1;
+    }
+    argp_error(state, "more than %d precisions", PRECISIONS);
+}
+
 static error_t on_option(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case 's':
-        a->steps = atoi(value);
-        if (a->steps <= WARM_UP || a->steps > STEPS_MAX)
-            argp_error(state, "steps is %s; it must be %d to %d", value, WARM_UP + 1, STEPS_MAX);
-        return 0;
-    case 'p': a->precision = value; return 0;
-    case 't': a->threads = atoi(value); return 0;
-    case 'b': a->pairs = atoi(value); return 0;
+    case 's': a->steps = whole_number(state, "steps", value, WARM_UP + 1, STEPS_MAX); return 0;
+    case 'p': read_precisions(state, value); return 0;
+    case 't': a->threads = whole_number(state, "threads", value, 1, 1024); return 0;
+    case 'b': a->pairs = whole_number(state, "pairs", value, 2, 1000000); return 0;
     case 'd': a->device = value; return 0;
     case 'j': a->json = true; return 0;
     case ARGP_KEY_ARG:
@@ -164,22 +192,22 @@ static json_t *json_of(const char *size, const char *precision, const timing *r)
                      r->flops / r->median / 1e9, "roof_gflops_per_s", r->roof, "graph_bytes", (json_int_t)r->memory);
 }
 
-static vmae_status bench_all(const arguments *a, const char *const *precisions, int precision_count, json_t *list)
+static vmae_status bench_all(const arguments *a, json_t *list)
 {
     char description[192];
     for (int i = 0; i < a->size_count; i++) {
-        for (int p = 0; p < precision_count; p++) {
+        for (int p = 0; p < a->precision_count; p++) {
             vmae_config *config = NULL;
             timing result = { 0 };
-            vmae_status st = configure(&config, a, a->sizes[i], precisions[p]);
+            vmae_status st = configure(&config, a, a->sizes[i], a->precisions[p]);
             if (st == VMAE_OK)
                 st = measure(config, a->steps, &result, description, sizeof description);
             vmae_config_free(config);
             VMAE_TRY(st);
             if (list)
-                json_array_append_new(list, json_of(a->sizes[i], precisions[p], &result));
+                json_array_append_new(list, json_of(a->sizes[i], a->precisions[p], &result));
             else
-                print_timing(a->sizes[i], precisions[p], &result, i == 0 && p == 0, description);
+                print_timing(a->sizes[i], a->precisions[p], &result, i == 0 && p == 0, description);
         }
     }
     return VMAE_OK;
@@ -200,7 +228,6 @@ int vmae_cmd_bench(int argc, char **argv)
         NULL
     };
     arguments a = { .steps = 12, .device = "auto" };
-    const char *precisions[2] = { "f32", "bf16" };
     vmae_backend *be = NULL;
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
@@ -209,14 +236,14 @@ int vmae_cmd_bench(int argc, char **argv)
     vmae_status st = vmae_backend_open(&be, a.device, a.threads);
     if (st != VMAE_OK)
         return vmae_report(st);
-    int count = be->precision == VMAE_BF16 ? 2 : 1;
-    vmae_backend_close(be);
-    if (a.precision && strcmp(a.precision, "f32,bf16") != 0) {
-        precisions[0] = a.precision;
-        count = 1;
+    if (a.precision_count == 0) {
+        a.precisions[a.precision_count++] = "f32";
+        if (be->precision == VMAE_BF16)
+            a.precisions[a.precision_count++] = "bf16";
     }
+    vmae_backend_close(be);
     json_t *list = a.json ? json_array() : NULL;
-    st = bench_all(&a, precisions, count, list);
+    st = bench_all(&a, list);
     if (st == VMAE_OK && list) {
         json_dumpf(list, stdout, JSON_INDENT(1));
         putchar('\n');

@@ -10,9 +10,10 @@
  * all gradients of parameters: f32.
  *   - Tensors are dense and row-major. Sizes are int64_t. Rows = product of all dimensions but the last.
  *   - `accumulate`: add to the gradients of parameters instead of overwriting them.
- *   - Results do not depend on the number of threads: what is summed over rows is summed in VMAE_SUM_BLOCKS fixed parts
- * (part i = rows [rows*i/VMAE_SUM_BLOCKS, rows*(i+1)/VMAE_SUM_BLOCKS)), each in row order, and the parts in order;
- * `scratch` holds the parts.
+ *   - Results of the functions below do not depend on the number of threads (matrix products may: oneDNN splits long
+ * sums over threads): what is summed over rows is summed in VMAE_SUM_BLOCKS fixed parts (part i = rows
+ * [rows*i/VMAE_SUM_BLOCKS, rows*(i+1)/VMAE_SUM_BLOCKS)), each in row order, and the parts in order; `scratch` holds the
+ * parts.
  *   - In place is allowed where it says so, nowhere else. Pointers are 64-byte aligned at the start of a tensor.
  *   - On a device with a queue, a function returns once its work is queued. */
 #ifndef VMAE_BACKEND_BACKEND_H

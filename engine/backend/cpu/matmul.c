@@ -111,8 +111,12 @@ static vmae_status describe(const cpu_products *products, dnnl_primitive_desc_t 
         TRY_DNNL(dnnl_memory_desc_init_by_tag(&packed, 2, md[1].dims, data_type(shape->in), dnnl_format_tag_any));
     dnnl_matmul_desc_t desc;
     TRY_DNNL(dnnl_matmul_desc_init(&desc, &md[0], &packed, shape->bias ? &bias : NULL, &md[2]));
-    dnnl_primitive_attr_t attr;
-    VMAE_TRY(attributes(&attr, shape, &md[2]));
+    dnnl_primitive_attr_t attr = NULL;
+    const vmae_status attributed = attributes(&attr, shape, &md[2]);
+    if (attributed != VMAE_OK) {
+        dnnl_primitive_attr_destroy(attr);
+        return attributed;
+    }
     const dnnl_status_t status = dnnl_primitive_desc_create(pd, &desc, attr, products->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
     if (status == dnnl_unimplemented && shape->in == VMAE_BF16)
