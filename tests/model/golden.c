@@ -98,6 +98,21 @@ float *golden_floats(const vmae_checkpoint *file, const char *name, int64_t *cou
     return values;
 }
 
+void golden_params(vmae_params *params, const vmae_checkpoint *file, const vmae_checkpoint *base)
+{
+    for (int i = 0; i < vmae_params_count(params); i++) {
+        const vmae_param *param = vmae_params_at(params, i);
+        char name[200];
+        int64_t count;
+        snprintf(name, sizeof name, "param.%s", param->name);
+        const bool own = vmae_checkpoint_find(file, name);
+        float *values = golden_floats(own ? file : base, own ? name : param->name, &count);
+        if (values && vmae_check(count == param->count, __FILE__, __LINE__, "%s has another size", name))
+            CHECK_OK(vmae_params_write(params, param, values));
+        free(values);
+    }
+}
+
 bool golden_near(const char *what, const float *got, const float *wanted, int64_t count, double limit, double floor)
 {
     const double worst = vmae_max_difference(got, wanted, (size_t)count),

@@ -18,6 +18,10 @@ vmae_pool golden_pool(const vmae_checkpoint *file);
  * converted. */
 float *golden_floats(const vmae_checkpoint *file, const char *name, int64_t *count);
 
+/* Writes every parameter: a case's own "param.<name>" where it has one, else base's <name>. One that neither has fails
+ * the test. */
+void golden_params(vmae_params *params, const vmae_checkpoint *file, const vmae_checkpoint *base);
+
 /* |got - wanted| <= limit * largest |wanted| + floor. Says what was seen. */
 bool golden_near(const char *what, const float *got, const float *wanted, int64_t count, double limit, double floor);
 /* The largest magnitude among all entries whose names begin with prefix. */

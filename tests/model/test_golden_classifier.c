@@ -44,21 +44,6 @@ static vmae_status classifier_open(classifier *c, const vmae_checkpoint *file)
     return vmae_graph_plan(c->g);
 }
 
-static void write_params(classifier *c, const vmae_checkpoint *file, const vmae_checkpoint *encoder)
-{
-    for (int i = 0; i < vmae_params_count(c->params); i++) {
-        const vmae_param *param = vmae_params_at(c->params, i);
-        char name[200];
-        int64_t count;
-        snprintf(name, sizeof name, "param.%s", param->name);
-        const bool own = vmae_checkpoint_find(file, name);
-        float *values = golden_floats(own ? file : encoder, own ? name : param->name, &count);
-        if (values && vmae_check(count == param->count, __FILE__, __LINE__, "%s has another size", name))
-            CHECK_OK(vmae_params_write(c->params, param, values));
-        free(values);
-    }
-}
-
 /* scale[block, branch][sample] = keep / (1 - rate of the block) */
 static void write_scales(classifier *c, const vmae_checkpoint *file)
 {
@@ -90,7 +75,7 @@ static void check_classifier(const char *name)
     if (!file || !encoder)
         return;
     REQUIRE_OK(classifier_open(&c, file));
-    write_params(&c, file, encoder);
+    golden_params(c.params, file, encoder);
     write_input(&c, file, c.images, vmae_checkpoint_find(file, "x_mixed") ? "x_mixed" : "x");
     write_input(&c, file, c.targets, "targets");
     if (c.drop_path)

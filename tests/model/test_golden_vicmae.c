@@ -53,11 +53,18 @@ static void disturb_params(step *s, int seed)
         vmae_params_values(s->params)[i] *= 1.0f + vmae_rng_between(&rng, -0x1p-9f, 0x1p-9f);
 }
 
-static vmae_status step_run(step *s, const vmae_checkpoint *file, vmae_type precision, int threads, int disturbance)
+/* How a case is run; zero: as its file says, in f32. */
+typedef struct setup {
+    vmae_type precision;
+    int disturbance;  /* not 0: seed of disturb_params */
+    bool recon_alone; /* without the contrastive loss */
+} setup;
+
+static vmae_status step_run(step *s, const vmae_checkpoint *file, const setup *how)
 {
     vmae_checkpoint *start = golden_open("vicmae_params"), *inputs = golden_open("vicmae_inputs");
     const float recon = (float)golden_number(file, "weight_recon"),
-                contrast = (float)golden_number(file, "weight_contrast");
+                contrast = how->recon_alone ? 0.0f : (float)golden_number(file, "weight_contrast");
     vmae_status st = VMAE_EDATA;
     if (!start || !inputs)
         goto done;
@@ -66,15 +73,17 @@ static vmae_status step_run(step *s, const vmae_checkpoint *file, vmae_type prec
     const vmae_vicmae_options options = {
         .pairs = s->pairs, .temperature = golden_number(file, "temperature"), .positive_ranks = 1, .keep_all = true
     };
-    if ((st = vmae_cpu_open(&s->be, threads)) || !(s->params = vmae_params_new()) ||
+    if ((st = vmae_cpu_open(&s->be, 2)) || !(s->params = vmae_params_new()) ||
         (st = vmae_declare_encoder(s->params, &s->config, false, true)) ||
         (st = vmae_declare_pretraining(s->params, &s->config)) ||
-        (st = vmae_params_allocate(s->params, s->be, true, precision == VMAE_BF16)) ||
-        (st = vmae_model_init(s->params, &s->config, 1)) || (st = vmae_model_load(s->params, start)))
+        (st = vmae_params_allocate(s->params, s->be, true, how->precision == VMAE_BF16)))
         goto done;
-    if (disturbance)
-        disturb_params(s, disturbance);
-    s->g = vmae_graph_new(s->be, precision);
+    golden_params(s->params, file, start);
+    if (how->disturbance)
+        disturb_params(s, how->disturbance);
+    if ((st = vmae_params_refresh(s->params)))
+        goto done;
+    s->g = vmae_graph_new(s->be, how->precision);
     vmae_record_vicmae(&s->model, s->g, s->params, &s->config, &options);
     if ((st = vmae_graph_backward(s->g, s->model.loss)) || (st = vmae_graph_plan(s->g)) ||
         (st = write_views(s, s->model.images, inputs, "x")) || (st = write_views(s, s->model.noise, inputs, "noise")) ||
@@ -176,7 +185,7 @@ static void check_f32(const char *name)
     vmae_checkpoint *file = golden_open(name);
     if (!file)
         return;
-    const vmae_status st = step_run(&s, file, VMAE_F32, 2, 0);
+    const vmae_status st = step_run(&s, file, &(setup){ .precision = VMAE_F32 });
     vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", name, vmae_error());
     if (st == VMAE_OK) {
         double floor = 1e-6 * golden_largest(file, "grad.");
@@ -199,13 +208,15 @@ static void check_f32(const char *name)
 
 /* ---- bf16 ----
  *
- * Losses within 2e-2 and gradients within 5e-2 of a tensor's largest value, beside what the step itself makes of such
- * roundings. With 4 rows in a BatchNorm, ReLUs and a maximum it can be ill conditioned: moving nothing but the
- * parameters by half a unit of bf16, with all arithmetic in f32, flips branches and moves gradients by up to their own
- * size. (PyTorch's autocast is off by up to 1.03 of the largest value on these vectors.) So the largest of a few such
- * responses of the f32 step is added, three times, to what is allowed: activations are rounded in several places where
- * parameters are once. */
-enum { DISTURBANCES = 4 };
+ * The reconstruction, there and back through encoder and decoder: loss within 2e-2 and gradients within 5e-2 of a
+ * tensor's largest value, against the f32 step (which the test above holds to the reference).
+ *
+ * The whole step is ill conditioned where few rows meet in a BatchNorm and ReLUs and maxima change branches: in exact
+ * arithmetic, rounding nothing but the encoder's and decoder's weight matrices to bf16 moves gradients of seven of the
+ * eight cases by 0.18 to 0.88 of their largest value, so no engine that multiplies in bf16 can be within 5e-2 there.
+ * Allowed is therefore, beside 2e-2 and 5e-2, what the f32 step makes of roundings of its parameters: the largest of
+ * several such responses, three times, since activations are rounded in several places where parameters are once. */
+enum { DISTURBANCES = 8 };
 
 typedef struct deviation {
     double largest_gradient;
@@ -239,7 +250,7 @@ static deviation measure(const char *name, const vmae_checkpoint *file, vmae_typ
 {
     step s = { 0 };
     deviation d = { .largest_gradient = golden_largest(file, "grad.") };
-    const vmae_status st = step_run(&s, file, precision, 2, disturbance);
+    const vmae_status st = step_run(&s, file, &(setup){ .precision = precision, .disturbance = disturbance });
     if (vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", name, vmae_error())) {
         each_gradient(&s, file, add_deviation, &d);
         d.loss[0] = loss_error(&s, file, s.model.loss_recon, "loss_recon");
@@ -280,6 +291,47 @@ static void check_bf16(const char *name)
     vmae_checkpoint_free(file);
 }
 
+typedef struct comparison {
+    const float *wanted; /* gradients of the f32 step, in the order of the parameters */
+    const char *name;
+    double largest;
+} comparison;
+
+static void check_against_f32(const comparison *c, const step *bf16)
+{
+    int compared = 0;
+    for (int i = 0; i < vmae_params_count(bf16->params); i++) {
+        const vmae_param *param = vmae_params_at(bf16->params, i);
+        const float *wanted = c->wanted + param->offset, *got = vmae_params_gradients(bf16->params) + param->offset;
+        if (!param->trainable || vmae_max_magnitude(wanted, (size_t)param->count) < 1e-3 * c->largest)
+            continue; /* the projector's, and what is zero in exact arithmetic or next to it */
+        golden_near(param->name, got, wanted, param->count, 5e-2, 0.0);
+        compared++;
+    }
+    vmae_check(compared > 20, __FILE__, __LINE__, "%s: only %d gradients were compared", c->name, compared);
+}
+
+static void check_reconstruction_in_bf16(const char *name)
+{
+    step f32 = { 0 }, bf16 = { 0 };
+    vmae_checkpoint *file = golden_open(name);
+    if (!file)
+        return;
+    CHECK_OK(step_run(&f32, file, &(setup){ .precision = VMAE_F32, .recon_alone = true }));
+    CHECK_OK(step_run(&bf16, file, &(setup){ .precision = VMAE_BF16, .recon_alone = true }));
+    if (f32.g && bf16.g) {
+        const float wanted = read_scalar(&f32, f32.model.loss), got = read_scalar(&bf16, bf16.model.loss);
+        const float *gradients = vmae_params_gradients(f32.params);
+        golden_near(name, &got, &wanted, 1, 2e-2, 0.0);
+        check_against_f32(
+            &(comparison){ gradients, name, vmae_max_magnitude(gradients, (size_t)vmae_params_trainable(f32.params)) },
+            &bf16);
+    }
+    step_release(&f32);
+    step_release(&bf16);
+    vmae_checkpoint_free(file);
+}
+
 static const char *const cases[] = { "vicmae_mean_r50", "vicmae_mean_r75", "vicmae_max_r50", "vicmae_max_r75",
                                      "vicmae_gem_r50",  "vicmae_gem_r75",  "vicmae_cls_r50", "vicmae_cls_r75" };
 
@@ -289,14 +341,24 @@ TEST(vicmae_steps_in_f32_equal_the_reference)
         check_f32(cases[i]);
 }
 
-TEST(vicmae_steps_in_bf16_are_near_the_reference)
+static bool no_bf16(void)
 {
     vmae_backend *be = NULL;
-    REQUIRE_OK(vmae_cpu_open(&be, 1));
-    const bool has_bf16 = be->precision == VMAE_BF16;
+    const bool has = vmae_cpu_open(&be, 1) == VMAE_OK && be->precision == VMAE_BF16;
     vmae_backend_close(be);
-    if (!has_bf16)
-        SKIP("this processor has no bf16");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    if (!has)
+        vmae_test_skip("this processor has no bf16");
+    return !has;
+}
+
+TEST(reconstruction_in_bf16_is_within_5e2_of_f32_in_every_gradient)
+{
+    for (size_t i = 0; !no_bf16() && i < sizeof cases / sizeof *cases; i++)
+        check_reconstruction_in_bf16(cases[i]);
+}
+
+TEST(vicmae_steps_in_bf16_are_near_the_reference)
+{
+    for (size_t i = 0; !no_bf16() && i < sizeof cases / sizeof *cases; i++)
         check_bf16(cases[i]);
 }

@@ -80,18 +80,19 @@ void op_release(op_run *run)
     vmae_backend_close(run->be);
 }
 
-static vmae_bf16 to_bf16(float x)
+vmae_bf16 bf16_of(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return (vmae_bf16)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-static float rounded(float x)
+float float_of_bf16(vmae_bf16 x)
 {
-    const uint32_t bits = (uint32_t)to_bf16(x) << 16;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 static void write_bf16(op_run *run, vmae_tensor *tensor, const float *values, int64_t count)
@@ -99,7 +100,7 @@ static void write_bf16(op_run *run, vmae_tensor *tensor, const float *values, in
     vmae_bf16 *copy = vmae_calloc((size_t)count, sizeof *copy);
     REQUIRE(copy);
     for (int64_t i = 0; i < count; i++)
-        copy[i] = to_bf16(values[i]);
+        copy[i] = bf16_of(values[i]);
     CHECK_OK(vmae_tensor_write(run->g, tensor, copy, count));
     free(copy);
 }
@@ -195,7 +196,7 @@ static float *numbers(const op_run *run, int i, bool bf16)
         return NULL;
     fill(values, o, seed_of(run->what->name), i);
     for (int64_t k = 0; k < count && bf16 && o->kind != LABELS; k++)
-        values[k] = rounded(values[k]);
+        values[k] = float_of_bf16(bf16_of(values[k]));
     return values;
 }
 

@@ -70,6 +70,8 @@ void op_write(op_run *run, int i, const float *values);
 /* Random numbers for all operands and the cotangent: functions of the case's name. bf16: rounded to it, so that either
  * precision takes the same. */
 void op_fill(op_run *run, bool bf16);
+vmae_bf16 bf16_of(float x); /* to nearest, ties to even; no NaN comes here */
+float float_of_bf16(vmae_bf16 x);
 void op_read(op_run *run, const vmae_tensor *tensor, float *to);
 /* The gradient of an operand, or NULL if it takes none. Read it with op_read. */
 const vmae_tensor *op_gradient(const op_run *run, int i);

@@ -7,22 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static float to_float(vmae_bf16 x)
-{
-    const uint32_t bits = (uint32_t)x << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* To nearest even; no NaN comes here. */
-static vmae_bf16 to_bf16(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (vmae_bf16)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 static float *download(vmae_backend *be, const vmae_tensor *x)
 {
     const size_t count = (size_t)vmae_count(x);
@@ -32,7 +16,7 @@ static float *download(vmae_backend *be, const vmae_tensor *x)
         return NULL;
     }
     for (size_t i = count; x->type == VMAE_BF16 && i-- > 0;) /* widened in place, from the end */
-        values[i] = to_float(((vmae_bf16 *)(void *)values)[i]);
+        values[i] = float_of_bf16(((vmae_bf16 *)(void *)values)[i]);
     return values;
 }
 
@@ -64,7 +48,7 @@ static vmae_status dot_grad_run(vmae_backend *be, const vmae_node *node, bool ac
     for (int64_t i = 0; st == VMAE_OK && i < count; i++) {
         const float value = dloss[0] * weight[i];
         if (dx->type == VMAE_BF16)
-            ((vmae_bf16 *)(void *)weight)[i] = to_bf16(value); /* from the start: never beyond what was read */
+            ((vmae_bf16 *)(void *)weight)[i] = bf16_of(value); /* from the start: never beyond what was read */
         else
             weight[i] = value;
     }
