@@ -86,7 +86,7 @@ typedef struct vmae_kernels {
                               vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                               float eps);
     /* dx (of x's type) = the gradient of x, + add (of x's type) if not NULL: the gradient that reaches x around the
-     * norm; dx may be add. dweight, dbias [d], or both NULL. scratch: 2 * VMAE_SUM_BLOCKS * d floats. */
+     * norm; dx may be add. dweight, dbias [d], or NULL (frozen). scratch: 2 * VMAE_SUM_BLOCKS * d floats. */
     vmae_status (*layer_norm_grad)(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
                                    const void *dy, vmae_type y_type, const void *x, vmae_type x_type, const float *mean,
                                    const float *rstd, const float *weight, const void *add, int64_t rows, int64_t d,
@@ -146,8 +146,8 @@ typedef struct vmae_kernels {
     vmae_status (*embed_tokens)(vmae_backend *be, void *y, const void *x, const float *cls, const float *pos,
                                 const int32_t *ids, int64_t stride, vmae_type type, int64_t batch, int64_t keep,
                                 int64_t d);
-    /* dx = dy without its class tokens; dcls [d] = sum of the class tokens' gradients; dpos [1+patches, d] or NULL
-     * (frozen). */
+    /* dx = dy without its class tokens; dcls [d] = sum of the class tokens' gradients; dpos [1+patches, d]; both or
+     * either NULL (frozen). */
     vmae_status (*embed_tokens_grad)(vmae_backend *be, void *dx, float *dcls, float *dpos, const void *dy,
                                      const int32_t *ids, int64_t stride, vmae_type type, int64_t batch, int64_t keep,
                                      int64_t patches, int64_t d, bool accumulate);
@@ -156,8 +156,8 @@ typedef struct vmae_kernels {
     vmae_status (*unshuffle_tokens)(vmae_backend *be, void *y, const void *x, const float *mask_token, const float *pos,
                                     const int32_t *ids_restore, vmae_type type, int64_t batch, int64_t keep,
                                     int64_t patches, int64_t d);
-    /* dx [batch, 1+keep, d]; dmask_token [d]. scratch: VMAE_SUM_BLOCKS * d floats (parts over the batch). ids_shuffle
-     * is the inverse of ids_restore. */
+    /* dx [batch, 1+keep, d]; dmask_token [d] or NULL (frozen). scratch: VMAE_SUM_BLOCKS * d floats (parts over the
+     * batch). ids_shuffle is the inverse of ids_restore. */
     vmae_status (*unshuffle_tokens_grad)(vmae_backend *be, void *dx, float *dmask_token, float *scratch, const void *dy,
                                          const int32_t *ids_restore, const int32_t *ids_shuffle, vmae_type type,
                                          int64_t batch, int64_t keep, int64_t patches, int64_t d, bool accumulate);
@@ -167,8 +167,8 @@ typedef struct vmae_kernels {
      * learnable. `which` and `p` may be NULL where unused. */
     vmae_status (*pool)(vmae_backend *be, float *y, int32_t *which, const void *x, const float *p, vmae_pool kind,
                         vmae_type type, int64_t batch, int64_t tokens, int64_t d);
-    /* dx (all tokens: zeros where nothing flows), + add if not NULL (dx may be add). GEM: also dp[1]; x below 1e-6 gets
-     * no gradient. scratch: batch floats. */
+    /* dx (all tokens: zeros where nothing flows), + add if not NULL (dx may be add). GEM: also dp[1], or NULL (frozen);
+     * x below 1e-6 gets no gradient. scratch: batch floats. */
     vmae_status (*pool_grad)(vmae_backend *be, void *dx, float *dp, float *scratch, const float *dy, const void *x,
                              const float *y, const int32_t *which, const float *p, const void *add, vmae_pool kind,
                              vmae_type type, int64_t batch, int64_t tokens, int64_t d, bool accumulate);
@@ -184,9 +184,9 @@ typedef struct vmae_kernels {
     vmae_status (*batch_norm_infer)(vmae_backend *be, void *y, const float *running_mean, const float *running_var,
                                     const void *x, const float *weight, const float *bias, vmae_type type, int64_t rows,
                                     int64_t d, float eps, bool relu);
-    /* Gradient of the training form. y is needed only with relu. dweight, dbias NULL without affine; dx NULL if nobody
-     * wants it. dsum [d] (with dx) or NULL: the column sums of dx before rounding, the gradient of a bias in front:
-     * zero in exact arithmetic, and Adam would turn mere rounding into steps. */
+    /* Gradient of the training form. y is needed only with relu. dweight, dbias NULL without affine or where frozen; dx
+     * NULL if nobody wants it. dsum [d] (with dx) or NULL: the column sums of dx before rounding, the gradient of a
+     * bias in front: zero in exact arithmetic, and Adam would turn mere rounding into steps. */
     vmae_status (*batch_norm_grad)(vmae_backend *be, void *dx, float *dweight, float *dbias, float *dsum,
                                    const void *dy, const void *x, const void *y, const float *mean, const float *rstd,
                                    const float *weight, vmae_type type, int64_t rows, int64_t d, int64_t groups,
@@ -254,13 +254,11 @@ struct vmae_backend {
     void *self;
 
     vmae_status (*allocate)(vmae_backend *be, void **block, size_t bytes); /* 64-byte aligned, zeroed */
-    void (*release)(vmae_backend *be, void *block);
+    void (*release)(vmae_backend *be, void *block);                        /* NULL is fine */
     vmae_status (*upload)(vmae_backend *be, void *to, const void *from,
                           size_t bytes); /* from host memory; `from` may be reused on return */
     vmae_status (*download)(vmae_backend *be, void *to, const void *from,
                             size_t bytes); /* to host memory; waits for the work queued before */
-    vmae_status (*copy)(vmae_backend *be, void *to, const void *from, size_t bytes); /* device to device */
-    vmae_status (*zero)(vmae_backend *be, void *to, size_t bytes);
     vmae_status (*synchronize)(vmae_backend *be);
 
     vmae_status (*matmul_new)(vmae_backend *be, vmae_matmul **matmul,

@@ -47,7 +47,7 @@ int vmae_journal_attempts(const vmae_journal *journal);
 typedef struct vmae_record {
     char kind;            /* 'E', 'N' or 'M' */
     uint64_t offset, end; /* of the record in the file: resume reading at end */
-    /* 'E': json, json_count. 'N': id, name, name_count. */
+    /* 'E': the JSON in text. 'N': id and, in text, the name. Neither ends with a NUL. */
     const char *text;
     size_t text_count;
     uint32_t id;

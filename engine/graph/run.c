@@ -44,44 +44,50 @@ static vmae_status read_floats(const vmae_graph *g, const vmae_tensor *tensor, f
     return st;
 }
 
-/* The first element that is not finite, or -1. Needs host memory; without it nothing is found. */
-static int64_t find_bad(const vmae_graph *g, const vmae_tensor *tensor, float *value)
+/* The first element that is not finite; *at is -1 where all are. */
+static vmae_status find_bad(const vmae_graph *g, const vmae_tensor *tensor, int64_t *at, float *value)
 {
     const int64_t count = vmae_count(tensor);
-    int64_t at = -1;
     float *values = vmae_calloc((size_t)count, sizeof *values);
-    if (values && read_floats(g, tensor, values) == VMAE_OK)
-        for (int64_t i = 0; at < 0 && i < count; i++)
-            if (!isfinite(values[i]))
-                *value = values[at = i];
+    if (!values)
+        return VMAE_ENOMEM;
+    const vmae_status st = read_floats(g, tensor, values);
+    *at = -1;
+    for (int64_t i = 0; st == VMAE_OK && *at < 0 && i < count; i++)
+        if (!isfinite(values[i]))
+            *value = values[*at = i];
     free(values);
-    return at;
+    return st;
 }
 
 /* The parameter that a reader should look at: the first that is not finite itself, else the first. */
-static const vmae_tensor *suspect(const vmae_graph *g, const vmae_node *node, bool *bad)
+static vmae_status suspect(const vmae_graph *g, const vmae_node *node, const vmae_tensor **param, bool *bad)
 {
-    const vmae_tensor *first = NULL;
     float value;
+    *param = NULL;
     *bad = false;
     for (int k = 0; k < node->inputs && !*bad; k++) {
         const vmae_tensor *in = node->in[k];
+        int64_t at;
         if (!in || in->role != VMAE_ROLE_PARAM)
             continue;
-        *bad = find_bad(g, in, &value) >= 0;
-        first = first && !*bad ? first : in;
+        VMAE_TRY(find_bad(g, in, &at, &value));
+        *bad = at >= 0;
+        *param = *param && !*bad ? *param : in;
     }
-    return first;
+    return VMAE_OK;
 }
 
 static vmae_status check_finite(const vmae_graph *g, const vmae_node *node, const vmae_tensor *tensor)
 {
     float value = 0.0f;
-    const int64_t at = find_bad(g, tensor, &value);
+    int64_t at;
+    VMAE_TRY(find_bad(g, tensor, &at, &value));
     if (at < 0)
         return VMAE_OK;
     bool bad;
-    const vmae_tensor *param = suspect(g, node, &bad);
+    const vmae_tensor *param;
+    VMAE_TRY(suspect(g, node, &param, &bad));
     return vmae_fail(VMAE_EDIVERGED, "op %d, %s%s%s%s, is the first whose result %s is not finite (%g at element %lld)",
                      node->number, node->rule->name, param ? " of " : "", param ? param->name : "",
                      bad ? " (itself not finite)" : "", vmae_shape_text(tensor->shape), (double)value, (long long)at);

@@ -47,9 +47,27 @@ static void make_segments(vmae_optimizer *o)
     }
 }
 
+/* At 1, AdamW's corrections divide by zero and a momentum never fades. */
+static vmae_status check(const vmae_optimizer_config *config)
+{
+    const struct {
+        const char *name;
+        double value;
+        bool used;
+    } fractions[] = { { "beta1", config->beta1, config->method == VMAE_ADAMW },
+                      { "beta2", config->beta2, config->method == VMAE_ADAMW },
+                      { "momentum", config->momentum, config->method != VMAE_ADAMW } };
+    for (size_t i = 0; i < sizeof fractions / sizeof *fractions; i++)
+        if (fractions[i].used && !(fractions[i].value >= 0.0 && fractions[i].value < 1.0))
+            return vmae_fail(VMAE_EUSER, "%s is %g; it is a fraction, 0 <= %s < 1", fractions[i].name,
+                             fractions[i].value, fractions[i].name);
+    return VMAE_OK;
+}
+
 vmae_status vmae_optimizer_new(vmae_optimizer **optimizer, vmae_backend *be, vmae_params *params,
                                const vmae_optimizer_config *config)
 {
+    VMAE_TRY(check(config));
     vmae_status st = VMAE_ENOMEM;
     const size_t most = (size_t)vmae_params_count(params);
     vmae_optimizer *o = vmae_calloc(1, sizeof *o);

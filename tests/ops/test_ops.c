@@ -1,7 +1,9 @@
 /* test_ops.c -- every op of cases.c: gradients, precision; and that every op which a model records is in cases.c. */
+#include "engine/core/mem.h"
 #include "engine/model/model.h"
 #include "tests/ops/op_case.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 TEST(every_gradient_matches_central_differences)
@@ -18,6 +20,60 @@ TEST(every_op_in_bf16_is_near_f32)
     for (int i = 0; i < op_case_count; i++)
         if (!op_cases[i].f32_only)
             check_bf16(&op_cases[i]);
+}
+
+/* ---- frozen parameters ---- */
+
+/* Gradients of every operand that takes one, one after the other; fresh memory. */
+static float *all_gradients(const op_case *what, int64_t *count)
+{
+    op_run run;
+    float *gradients = NULL;
+    *count = 0;
+    const vmae_status st = op_open(&run, what, VMAE_F32);
+    if (vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", what->name, vmae_error())) {
+        op_fill(&run, false);
+        CHECK_OK(vmae_graph_run(run.g, false));
+        for (int i = 0; i < what->count; i++)
+            *count += vmae_shape_count(what->operands[i].shape);
+        gradients = vmae_calloc((size_t)*count, sizeof *gradients);
+        float *to = gradients;
+        for (int i = 0; gradients && i < what->count; to += vmae_shape_count(what->operands[i++].shape))
+            if (takes_gradient(&what->operands[i]))
+                op_read(&run, op_gradient(&run, i), to);
+    }
+    op_release(&run);
+    return gradients;
+}
+
+/* The same gradients, but for the frozen operand's, which is absent (zeros here). */
+static void check_frozen(const op_case *what, int frozen)
+{
+    int64_t count, unused, at = 0;
+    op_case variant = *what;
+    variant.operands[frozen].kind = FROZEN;
+    float *wanted = all_gradients(what, &count), *got = all_gradients(&variant, &unused);
+    REQUIRE(wanted && got);
+    for (int i = 0; i < frozen; i++)
+        at += vmae_shape_count(what->operands[i].shape);
+    memset(wanted + at, 0, (size_t)vmae_shape_count(what->operands[frozen].shape) * sizeof *wanted);
+    vmae_check(vmae_max_difference(got, wanted, (size_t)count) <= 1e-6 * vmae_max_magnitude(wanted, (size_t)count),
+               __FILE__, __LINE__, "%s: with operand %d frozen the other gradients are off by %g", what->name, frozen,
+               vmae_max_difference(got, wanted, (size_t)count));
+    free(wanted);
+    free(got);
+}
+
+TEST(freezing_one_parameter_leaves_the_other_gradients_as_they_are)
+{
+    int checked = 0;
+    for (int i = 0; i < op_case_count; i++)
+        for (int k = 0; !op_cases[i].no_gradient && k < op_cases[i].count; k++)
+            if (op_cases[i].operands[k].kind == VECTOR || op_cases[i].operands[k].kind == MATRIX) {
+                check_frozen(&op_cases[i], k);
+                checked++;
+            }
+    CHECK(checked > 20);
 }
 
 /* ---- no op without a case ---- */

@@ -230,10 +230,10 @@ CPU_KERNEL vmae_status cpu_batch_norm_grad(vmae_backend *be, void *dx, float *dw
         }
         for (int64_t c = 0; c < count && dsum; c++)
             dsum[first + c] = (float)sum[c] + (accumulate ? dsum[first + c] : 0.0f);
-        for (int64_t c = 0; c < count && dweight; c++) {
+        for (int64_t c = 0; c < count && dweight; c++)
             dweight[first + c] = (float)along_sum[c] + (accumulate ? dweight[first + c] : 0.0f);
+        for (int64_t c = 0; c < count && dbias; c++)
             dbias[first + c] = (float)plain_sum[c] + (accumulate ? dbias[first + c] : 0.0f);
-        }
     }
     return VMAE_OK;
 }

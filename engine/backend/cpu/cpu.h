@@ -1,6 +1,6 @@
 /* cpu.h -- what the CPU kernels share. Private to backend/cpu.
  *
- * kernels.c includes every op's file and is compiled once per instruction set (x86-64-v2, v3, v4), so kernels are plain
+ * kernels.c includes every op's file and is compiled once per instruction set (x86-64, v3, v4), so kernels are plain
  * C that the compiler vectorises; cpu.c picks the best table that the processor runs. Inner loops work on f32 rows: a
  * bf16 row is widened into a small buffer first. */
 #ifndef VMAE_BACKEND_CPU_H

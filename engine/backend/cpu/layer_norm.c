@@ -138,17 +138,18 @@ CPU_KERNEL vmae_status cpu_layer_norm_grad(vmae_backend *be, void *dx, float *dw
                                            const float *mean, const float *rstd, const float *weight, const void *add,
                                            int64_t rows, int64_t d, bool accumulate)
 {
+    const bool sums = dweight || dbias;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * d >= PARALLEL_MIN)
     for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
-        float *dw = dweight ? scratch + 2 * part * d : NULL, *db = dweight ? dw + d : NULL;
+        float *dw = sums ? scratch + 2 * part * d : NULL, *db = sums ? dw + d : NULL;
         if (dw)
             memset(dw, 0, 2 * (size_t)d * sizeof(float));
         for (int64_t row = sum_block(rows, part); row < sum_block(rows, part + 1); row++)
             norm_grad_row(dx, dw, db, dy, y_type, x, x_type, mean[row], rstd[row], weight, add, row * d, d);
     }
-    if (dweight) {
+    if (dweight)
         sum_parts(dweight, scratch, 2 * d, d, accumulate);
+    if (dbias)
         sum_parts(dbias, scratch + d, 2 * d, d, accumulate);
-    }
     return VMAE_OK;
 }

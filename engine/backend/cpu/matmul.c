@@ -9,6 +9,7 @@
 
 #include "engine/core/mem.h"
 
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,16 @@ struct cpu_products {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     vmae_matmul *list;
+    int threads;
 };
+
+/* oneDNN takes as many threads as OpenMP gives the calling thread at that moment, whoever set that last: without this,
+ * opening another backend would change the sums of this one. */
+static void use_threads(const cpu_products *products)
+{
+    if (omp_get_max_threads() != products->threads)
+        omp_set_num_threads(products->threads);
+}
 
 #define TRY_DNNL(call)                                                                                                 \
     do {                                                                                                               \
@@ -169,11 +179,12 @@ static void matmul_free(vmae_matmul *matmul)
     free(matmul);
 }
 
-vmae_status cpu_products_open(cpu_products **products)
+vmae_status cpu_products_open(cpu_products **products, int threads)
 {
     cpu_products *made = vmae_calloc(1, sizeof *made);
     if (!made)
         return VMAE_ENOMEM;
+    made->threads = threads;
     dnnl_status_t status = dnnl_engine_create(&made->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags);
@@ -217,6 +228,7 @@ vmae_status cpu_matmul_new(cpu_products *products, vmae_matmul **matmul, const v
     if (!made)
         return VMAE_ENOMEM;
     made->shape = *shape;
+    use_threads(products);
     const vmae_status status = prepare(products, made);
     if (status != VMAE_OK) {
         matmul_free(made);
@@ -246,6 +258,7 @@ vmae_status cpu_matmul_run(cpu_products *products, const vmae_matmul *matmul, vo
 {
     dnnl_exec_arg_t args[ARGUMENTS_MAX] = { { DNNL_ARG_SRC, matmul->a }, { DNNL_ARG_DST, matmul->c } };
     int count = 2;
+    use_threads(products);
     TRY_DNNL(dnnl_memory_set_data_handle(matmul->a, (void *)(uintptr_t)a));
     TRY_DNNL(dnnl_memory_set_data_handle(matmul->b, (void *)(uintptr_t)b));
     TRY_DNNL(dnnl_memory_set_data_handle(matmul->c, c));

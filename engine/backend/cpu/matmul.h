@@ -7,7 +7,7 @@
 /* oneDNN's engine and stream, and every product prepared so far. */
 typedef struct cpu_products cpu_products;
 
-vmae_status cpu_products_open(cpu_products **products);
+vmae_status cpu_products_open(cpu_products **products, int threads);
 void cpu_products_close(cpu_products *products);
 vmae_status cpu_matmul_new(cpu_products *products, vmae_matmul **matmul, const vmae_matmul_shape *shape);
 size_t cpu_matmul_workspace(const vmae_matmul *matmul);

@@ -217,7 +217,7 @@ CPU_KERNEL vmae_status cpu_pool_grad(vmae_backend *be, void *dx, float *dp, floa
         if (gem)
             scratch[b] = (float)(dp_image / ((double)p[0] * (double)tokens));
     }
-    if (gem) {
+    if (gem && dp) {
         double total = 0.0; /* serial: the same bits for any number of threads */
         for (int64_t b = 0; b < batch; b++)
             total += scratch[b];

@@ -77,7 +77,8 @@ static void embed_class_grad(float *dcls, float *dpos, const void *dy, vmae_type
             total[i] += sum[i];
     }
     for (int64_t i = 0; i < n; i++) {
-        dcls[from + i] = accumulate ? dcls[from + i] + total[i] : total[i];
+        if (dcls)
+            dcls[from + i] = accumulate ? dcls[from + i] + total[i] : total[i];
         if (dpos)
             dpos[from + i] = accumulate ? dpos[from + i] + total[i] : total[i];
     }
@@ -96,7 +97,8 @@ CPU_KERNEL vmae_status cpu_embed_tokens_grad(vmae_backend *be, void *dx, float *
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (fork && (dpos || batch * d >= PARALLEL_MIN))
     for (int64_t from = 0; from < d; from += TOKEN_COLUMNS) {
         const int64_t n = min_i64(TOKEN_COLUMNS, d - from);
-        embed_class_grad(dcls, dpos, dy, type, batch, tokens, d, from, n, accumulate);
+        if (dcls || dpos)
+            embed_class_grad(dcls, dpos, dy, type, batch, tokens, d, from, n, accumulate);
         if (!dpos)
             continue;
         if (!accumulate)
@@ -139,6 +141,8 @@ CPU_KERNEL vmae_status cpu_unshuffle_tokens_grad(vmae_backend *be, void *dx, flo
         const int64_t from = j == 0 ? 0 : 1 + ids_shuffle[b * patches + j - 1];
         tokens_copy(dx, row * d, dy, (b * (1 + patches) + from) * d, type, d);
     }
+    if (!dmask_token)
+        return VMAE_OK;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (fork)
     for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
         float *sum = scratch + part * d;
