@@ -1,4 +1,4 @@
-/* av.c -- what decode.c and video.c share of FFmpeg. */
+/* av.c -- what decode.c and the video files share of FFmpeg. */
 #include "engine/data/av.h"
 
 #include "engine/core/mem.h"
@@ -27,14 +27,9 @@ void vmae_av_quiet(void)
 
 const char *vmae_av_error(int code, char *buffer, size_t size)
 {
+    if (code == AVERROR(ENOMEM)) /* mostly a damaged size: the run has memory for a sample that is whole */
+        return "damaged, or it needs more memory than there is";
     return av_strerror(code, buffer, size) < 0 ? "unknown error of FFmpeg" : buffer;
-}
-
-vmae_status vmae_av_status(int code)
-{
-    if (code == AVERROR(ENOMEM))
-        return VMAE_ENOMEM;
-    return code == AVERROR(EIO) || code == AVERROR(EMFILE) || code == AVERROR(ENFILE) ? VMAE_EIO : VMAE_EDATA;
 }
 
 static bool is_full_range(const AVFrame *frame)

@@ -1,4 +1,5 @@
-/* av.h -- (private to data/) what decode.c and video.c share of FFmpeg: quiet logging, error texts, frames to RGB. */
+/* av.h -- (private to data/) what decode.c and the video files share of FFmpeg: quiet logging, error texts, frames to
+ * RGB. */
 #ifndef VMAE_DATA_AV_H
 #define VMAE_DATA_AV_H
 
@@ -24,7 +25,5 @@ void vmae_av_rgb_release(vmae_av_rgb *state);
 void vmae_av_quiet(void);
 /* The text of an FFmpeg error code; NULL-safe buffer of the caller. */
 const char *vmae_av_error(int code, char *buffer, size_t size);
-/* VMAE_ENOMEM if that is what the code says, VMAE_EIO for the system's I/O errors, else VMAE_EDATA. */
-vmae_status vmae_av_status(int code);
 
 #endif

@@ -260,7 +260,7 @@ static vmae_status decode_still(vmae_image *image, const uint8_t *bytes, size_t 
     if (code < 0 && (int64_t)decoder->width * decoder->height > VMAE_MAX_PIXELS)
         st = vmae_fail(VMAE_EDATA, "%s: %d x %d pixels, more than 64 Mpixel", name, decoder->width, decoder->height);
     else if (code < 0)
-        st = vmae_fail(vmae_av_status(code), "%s: truncated, damaged or unsupported %s: %s", name, format->text,
+        st = vmae_fail(VMAE_EDATA, "%s: truncated, damaged or unsupported %s: %s", name, format->text,
                        vmae_av_error(code, text, sizeof text));
     else
         st = vmae_av_to_rgb(&rgb, frame, image, name);

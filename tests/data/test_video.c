@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the reference: every frame in the order of the decoder, as hashes of its RGB pixels ---- */
 
@@ -119,7 +120,7 @@ static bool clip_is_exact(const char *path, int pairs, const reference *all)
 typedef struct clip_recipe {
     const char *encoder, *options; /* options: "key=value:..." of the encoder, or NULL */
     int frames, gop, b_frames;
-    int first_time;
+    int most; /* frames that fetching the last one may decode; 0: as many as there are */
 } clip_recipe;
 
 static void paint(AVFrame *frame, int n)
@@ -197,6 +198,19 @@ static const char *in_folder(const char *name)
     return at;
 }
 
+/* The last frame costs its own group of pictures, not the clip. */
+static void check_sought(const char *path, const vmae_video_index *index, int most)
+{
+    const int last = index->info.frames - 1;
+    vmae_image image = { 0 };
+    const int64_t before = vmae_video_decoded();
+    CHECK_OK(vmae_video_frames(index, path, &last, 1, &image));
+    const long long decoded = (long long)(vmae_video_decoded() - before);
+    vmae_check(decoded <= most, __FILE__, __LINE__, "%s: the last of %d frames took %lld, should take %d", path,
+               index->info.frames, decoded, most);
+    vmae_image_release(&image);
+}
+
 static void check_own_clip(const char *name, const clip_recipe *recipe, bool by_time)
 {
     const char *path = in_folder(name);
@@ -209,25 +223,40 @@ static void check_own_clip(const char *name, const clip_recipe *recipe, bool by_
     REQUIRE_OK(vmae_video_count(&index, path));
     CHECK_EQ(index.by_time, by_time);
     CHECK_NEAR(index.info.frames_per_s, 25.0, 0.1);
+    check_sought(path, &index, recipe->most ? recipe->most : recipe->frames);
     vmae_video_index_release(&index);
     CHECK(clip_is_exact(path, 40, &all));
 }
 
-TEST(frames_of_an_mpeg4_avi_with_b_frames_are_exact)
+TEST(frames_of_an_mpeg4_avi_with_b_frames_are_sought_and_exact)
 {
-    check_own_clip("b.avi", &(clip_recipe){ .encoder = "mpeg4", .frames = 37, .gop = 10, .b_frames = 2 }, false);
+    check_own_clip("b.avi", &(clip_recipe){ .encoder = "mpeg4", .frames = 37, .gop = 10, .b_frames = 2, .most = 10 },
+                   false);
 }
-TEST(frames_of_an_mpeg4_mp4_are_exact)
+TEST(frames_of_an_mpeg4_mp4_are_sought_and_exact)
 {
-    check_own_clip("m.mp4", &(clip_recipe){ .encoder = "mpeg4", .frames = 37, .gop = 10, .b_frames = 2 }, false);
+    check_own_clip("m.mp4", &(clip_recipe){ .encoder = "mpeg4", .frames = 37, .gop = 10, .b_frames = 2, .most = 10 },
+                   false);
 }
-TEST(frames_of_an_mpeg1_program_stream_are_exact)
+TEST(frames_of_an_mpeg1_program_stream_are_sought_and_exact)
 {
-    check_own_clip("m.mpg", &(clip_recipe){ .encoder = "mpeg1video", .frames = 37, .gop = 10, .b_frames = 2 }, false);
+    check_own_clip(
+        "m.mpg", &(clip_recipe){ .encoder = "mpeg1video", .frames = 37, .gop = 10, .b_frames = 2, .most = 30 }, false);
+}
+TEST(frames_of_a_transport_stream_are_sought_and_exact)
+{
+    check_own_clip(
+        "t.ts", &(clip_recipe){ .encoder = "mpeg2video", .frames = 61, .gop = 12, .b_frames = 2, .most = 13 }, false);
+}
+TEST(frames_of_h264_in_avi_are_sought_and_exact)
+{
+    check_own_clip("h.avi", &(clip_recipe){ .encoder = "libx264", .frames = 61, .gop = 12, .b_frames = 2, .most = 12 },
+                   false);
 }
 TEST(frames_of_h264_in_mp4_are_sought_and_exact)
 {
-    check_own_clip("h.mp4", &(clip_recipe){ .encoder = "libx264", .frames = 61, .gop = 12, .b_frames = 3 }, true);
+    check_own_clip("h.mp4", &(clip_recipe){ .encoder = "libx264", .frames = 61, .gop = 12, .b_frames = 3, .most = 12 },
+                   true);
 }
 TEST(frames_of_h264_with_open_groups_of_pictures_are_exact)
 {
@@ -250,14 +279,16 @@ TEST(frames_of_vp9_in_webm_are_sought_and_exact)
 {
     check_own_clip(
         "v.webm",
-        &(clip_recipe){ .encoder = "libvpx-vp9", .options = "deadline=realtime;cpu-used=8", .frames = 40, .gop = 9 },
+        &(clip_recipe){
+            .encoder = "libvpx-vp9", .options = "deadline=realtime;cpu-used=8", .frames = 40, .gop = 9, .most = 9 },
         true);
 }
-TEST(frames_of_vp8_with_hidden_frames_are_exact)
+TEST(frames_of_vp8_with_hidden_frames_are_sought_and_exact)
 {
     check_own_clip(
         "v8.webm",
-        &(clip_recipe){ .encoder = "libvpx", .options = "auto-alt-ref=1;lag-in-frames=16", .frames = 50, .gop = 20 },
+        &(clip_recipe){
+            .encoder = "libvpx", .options = "auto-alt-ref=1;lag-in-frames=16", .frames = 50, .gop = 20, .most = 20 },
         true);
 }
 TEST(a_file_name_with_colons_is_a_file_name)
@@ -302,6 +333,37 @@ TEST(text_an_empty_file_and_a_missing_one_are_refused)
     CHECK_FAILS(vmae_video_count(&index, text), VMAE_EDATA, "text.mp4: not a video file");
     CHECK_FAILS(vmae_video_count(&index, empty), VMAE_EDATA, "empty.mp4: not a video file");
     CHECK_FAILS(vmae_video_count(&index, in_folder("absent.mp4")), VMAE_EUSER, "absent.mp4: No such file");
+}
+/* The position of MP4's list of chunk offsets; 0: not found. */
+static size_t find_stco(const char *bytes, size_t count)
+{
+    const char *found = memmem(bytes, count, "stco", 4);
+    return found ? (size_t)(found - bytes) : 0;
+}
+TEST(a_size_that_asks_for_more_memory_than_there_is_is_damage)
+{
+    const char *path = in_folder("lies.mp4");
+    char *bytes = NULL;
+    size_t count = 0;
+    vmae_video_index index = { 0 };
+    if (!make_clip(path, &(clip_recipe){ .encoder = "mpeg4", .frames = 3, .gop = 10 }))
+        SKIP("this FFmpeg cannot encode mpeg4");
+    REQUIRE_OK(vmae_read_file(path, 1 << 24, &bytes, &count));
+    const size_t at = find_stco(bytes, count);
+    REQUIRE(at);
+    bytes[at + 8] ^= (char)0x80; /* 2^31 chunks */
+    REQUIRE_OK(vmae_write_file(path, bytes, count));
+    CHECK_FAILS(vmae_video_count(&index, path), VMAE_EDATA,
+                "lies.mp4: cannot be opened as a video: damaged, or it needs more memory than there is");
+    free(bytes);
+}
+TEST(a_disk_that_cannot_be_read_is_no_damage)
+{
+    const char *path = in_folder("disk.avi");
+    vmae_video_index index = { 0 };
+    if (symlink("/proc/self/mem", path) != 0 || access(path, R_OK) != 0) /* reading its beginning gives EIO */
+        SKIP("no /proc/self/mem");
+    CHECK_FAILS(vmae_video_count(&index, path), VMAE_EIO, "disk.avi: Input/output error");
 }
 TEST(a_playlist_opens_no_other_file)
 {
@@ -458,6 +520,37 @@ TEST(frames_of_many_formats_are_exact)
                        path, all.frames, real_files[i].frames);
             clip_is_exact(path, 4, &all);
         }
+        free(path);
+    }
+}
+
+/* One file for each way in which frames are found; the other AVIs have one key frame each, their first. */
+TEST(frames_of_real_clips_are_sought)
+{
+    static const struct {
+        const char *name;
+        int frame, most; /* this frame alone takes at most so many */
+    } files[] = {
+        { "archery.webm", 130, 16 },
+        { "pancake.mkv", 309, 16 },
+        { "jhmdb-golf.avi", 39, 4 },
+        { "ucf11-biking.mpg", 150, 24 },
+    };
+    const char *shared = vmae_test_shared("data/video-formats");
+    if (!shared)
+        SKIP("no shared data");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = vmae_path_join(shared, files[i].name);
+        vmae_video_index index = { 0 };
+        vmae_image image = { 0 };
+        REQUIRE_OK(vmae_video_count(&index, path));
+        const int64_t before = vmae_video_decoded();
+        CHECK_OK(vmae_video_frames(&index, path, &files[i].frame, 1, &image));
+        const long long decoded = (long long)(vmae_video_decoded() - before);
+        vmae_check(decoded <= files[i].most, __FILE__, __LINE__, "%s: frame %d took %lld", path, files[i].frame,
+                   decoded);
+        vmae_image_release(&image);
+        vmae_video_index_release(&index);
         free(path);
     }
 }
