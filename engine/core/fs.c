@@ -219,26 +219,69 @@ vmae_status vmae_read_file(const char *path, size_t max, char **bytes, size_t *c
     return st;
 }
 
-vmae_status vmae_map_open(vmae_map *map, const char *path)
+vmae_status vmae_open_file(const char *path, int *fd, uint64_t *count)
 {
     vmae_status st = VMAE_OK;
     struct stat info;
-    vmae_map result = { NULL, 0 };
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* else opening a named pipe waits for a writer */
-    if (fd < 0)
+    const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* else opening a named pipe waits for a writer */
+    if (opened < 0)
         return vmae_fail_errno(errno, "cannot open %s", path);
-    if (fstat(fd, &info) != 0) {
+    if (fstat(opened, &info) != 0)
         st = vmae_fail_errno(errno, "cannot read %s", path);
-    } else if (S_ISDIR(info.st_mode)) {
+    else if (S_ISDIR(info.st_mode))
         st = vmae_fail_errno(EISDIR, "cannot read %s", path);
-    } else if (!S_ISREG(info.st_mode)) {
+    else if (!S_ISREG(info.st_mode))
         st = vmae_fail(VMAE_EUSER, "%s is not a regular file", path);
-    } else if (info.st_size > 0) {
-        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (st != VMAE_OK) {
+        close(opened);
+        return st;
+    }
+    *fd = opened;
+    *count = (uint64_t)info.st_size;
+    return VMAE_OK;
+}
+
+vmae_status vmae_read_at(int fd, const char *path, uint64_t offset, void *bytes, size_t count)
+{
+    for (size_t done = 0; done < count;) {
+        const ssize_t n = pread(fd, (char *)bytes + done, count - done, (off_t)(offset + done));
+        if (n < 0 && errno != EINTR)
+            return vmae_fail_errno(errno, "cannot read %s", path);
+        if (n == 0)
+            return vmae_fail(VMAE_EIO, "%s ends at byte %llu: it was cut short while it was in use", path,
+                             (unsigned long long)(offset + done));
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return VMAE_OK;
+}
+
+vmae_status vmae_read_part(const char *path, uint64_t whole, uint64_t offset, void *bytes, size_t count)
+{
+    int fd;
+    uint64_t now;
+    VMAE_TRY(vmae_open_file(path, &fd, &now));
+    const vmae_status st =
+        now == whole
+            ? vmae_read_at(fd, path, offset, bytes, count)
+            : vmae_fail(VMAE_EIO, "%s has %llu bytes, had %llu when it was opened: it was changed while in use", path,
+                        (unsigned long long)now, (unsigned long long)whole);
+    close(fd);
+    return st;
+}
+
+vmae_status vmae_map_open(vmae_map *map, const char *path)
+{
+    int fd;
+    uint64_t count;
+    vmae_map result = { NULL, 0 };
+    VMAE_TRY(vmae_open_file(path, &fd, &count));
+    vmae_status st = VMAE_OK;
+    if (count > 0) {
+        void *bytes = mmap(NULL, (size_t)count, PROT_READ, MAP_PRIVATE, fd, 0);
         if (bytes == MAP_FAILED)
             st = vmae_fail_errno(errno, "cannot map %s", path);
         else
-            result = (vmae_map){ bytes, (size_t)info.st_size };
+            result = (vmae_map){ bytes, (size_t)count };
     }
     close(fd);
     if (st == VMAE_OK)

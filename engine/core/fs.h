@@ -39,6 +39,14 @@ vmae_status vmae_write_all(int fd, const char *path, const void *bytes, size_t c
 /* A whole file as fresh memory with a final 0 that *count does not include. VMAE_EDATA if it is longer than max. */
 vmae_status vmae_read_file(const char *path, size_t max, char **bytes, size_t *count);
 
+/* Opens a regular file for vmae_read_at; close(2) it. */
+vmae_status vmae_open_file(const char *path, int *fd, uint64_t *count);
+/* count bytes from offset on. VMAE_EIO, naming the path, if the file ends before. */
+vmae_status vmae_read_at(int fd, const char *path, uint64_t offset, void *bytes, size_t count);
+/* The same of a file that is opened for it, and had `whole` bytes when the offset was learnt. VMAE_EIO if it has not
+ * now. For data that may fail or be cut short while in use: of a mapping, that is SIGBUS. */
+vmae_status vmae_read_part(const char *path, uint64_t whole, uint64_t offset, void *bytes, size_t count);
+
 /* A read-only mapping of a regular file. An empty file has bytes == NULL and count 0. */
 typedef struct vmae_map {
     const uint8_t *bytes;

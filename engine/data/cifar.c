@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE, MAX_FILES = 5 };
 
 typedef struct cifar {
     vmae_arena *arena;
-    vmae_map map[MAX_FILES];
+    uint8_t *labels[MAX_FILES]; /* the class of each record */
+    uint64_t bytes[MAX_FILES];
     const char *path[MAX_FILES];
     int64_t first[MAX_FILES + 1]; /* index of a file's first record */
     int files, label_bytes;
@@ -26,28 +28,26 @@ static const char *const val10[] = { "test_batch.bin", NULL };
 static const char *const train100[] = { "train.bin", NULL };
 static const char *const val100[] = { "test.bin", NULL };
 
-/* Record `index`, beginning at its label; *file is where it lies. */
-static const uint8_t *record(const cifar *self, int64_t index, int *file)
+/* The file that record `index` lies in. */
+static int file_of(const cifar *self, int64_t index)
 {
-    int at = 0;
-    while (index >= self->first[at + 1])
-        at++;
-    *file = at;
-    return self->map[at].bytes + (size_t)(index - self->first[at]) * (size_t)(self->label_bytes + 3 * PIXELS);
+    int file = 0;
+    while (index >= self->first[file + 1])
+        file++;
+    return file;
 }
 
 static int cifar_label(const vmae_dataset *dataset, int64_t index)
 {
     const cifar *self = dataset->self;
-    int file;
-    return record(self, index, &file)[self->label_bytes - 1];
+    const int file = file_of(self, index);
+    return self->labels[file][index - self->first[file]];
 }
 
 static const char *cifar_name(const vmae_dataset *dataset, int64_t index, char *buffer, size_t size)
 {
     const cifar *self = dataset->self;
-    int file;
-    record(self, index, &file);
+    const int file = file_of(self, index);
     snprintf(buffer, size, "%s, record %lld", self->path[file], (long long)(index - self->first[file]));
     return buffer;
 }
@@ -56,8 +56,11 @@ static vmae_status cifar_image(const vmae_dataset *dataset, int64_t index, int l
 {
     (void)least;
     const cifar *self = dataset->self;
-    int file;
-    const uint8_t *planes = record(self, index, &file) + self->label_bytes;
+    const int file = file_of(self, index);
+    const uint64_t at = (uint64_t)(index - self->first[file]) * (uint64_t)(self->label_bytes + 3 * PIXELS);
+    uint8_t planes[3 * PIXELS];
+    VMAE_TRY(
+        vmae_read_part(self->path[file], self->bytes[file], at + (uint64_t)self->label_bytes, planes, sizeof planes));
     VMAE_TRY(vmae_image_resize_buffer(image, SIDE, SIDE));
     for (int i = 0; i < PIXELS; i++)
         for (int c = 0; c < 3; c++)
@@ -73,17 +76,45 @@ static void cifar_close(vmae_dataset *dataset)
         return;
     }
     for (int i = 0; i < MAX_FILES; i++)
-        vmae_map_close(&self->map[i]);
+        free(self->labels[i]);
     vmae_arena_free(self->arena);
     free(self);
     free(dataset);
 }
 
-/* Maps one file, checks its size and every label, and adds both to the hash. */
-static vmae_status add_file(cifar *self, const char *folder, const char *name, int classes, vmae_hash *hash)
+/* Checks the size of one file and every label, and adds both to the hash. */
+static vmae_status add_labels(cifar *self, int fd, const char *name, int classes, vmae_hash *hash)
 {
     const int at = self->files;
-    const size_t record_bytes = (size_t)self->label_bytes + 3 * PIXELS;
+    const char *path = self->path[at];
+    const uint64_t record_bytes = (uint64_t)self->label_bytes + 3 * PIXELS, bytes = self->bytes[at];
+    if (!bytes || bytes % record_bytes)
+        return vmae_fail(
+            VMAE_EDATA,
+            "%s: %llu bytes are not a whole number of %llu-byte records; truncated, or not the binary version", path,
+            (unsigned long long)bytes, (unsigned long long)record_bytes);
+    const int64_t records = (int64_t)(bytes / record_bytes);
+    self->first[at + 1] = self->first[at] + records;
+    if (!(self->labels[at] = vmae_calloc((size_t)records, 1)))
+        return VMAE_ENOMEM;
+    char size[32];
+    snprintf(size, sizeof size, "%lld", (long long)records);
+    vmae_hash_field(hash, name, size);
+    for (int64_t i = 0; i < records; i++) {
+        uint8_t *label = &self->labels[at][i];
+        VMAE_TRY(vmae_read_at(fd, path, (uint64_t)i * record_bytes + (uint64_t)self->label_bytes - 1, label, 1));
+        if (*label >= classes)
+            return vmae_fail(VMAE_EDATA, "%s: record %lld has label %d; there are %d classes", path, (long long)i,
+                             *label, classes);
+        vmae_hash_bytes(hash, label, 1);
+    }
+    self->files++;
+    return VMAE_OK;
+}
+
+static vmae_status add_file(cifar *self, const char *folder, const char *name, int classes, vmae_hash *hash)
+{
+    int fd;
     char *path = vmae_arena_format(self->arena, "%s/%s", folder, name);
     if (!path)
         return VMAE_ENOMEM;
@@ -91,28 +122,11 @@ static vmae_status add_file(cifar *self, const char *folder, const char *name, i
         return vmae_fail(VMAE_EUSER,
                          "%s is missing; unpack the binary version of the set (\"CIFAR-%d binary version\") there",
                          path, classes);
-    VMAE_TRY(vmae_map_open(&self->map[at], path));
-    self->path[at] = path;
-    self->files++;
-    const vmae_map *map = &self->map[at];
-    if (!map->count || map->count % record_bytes)
-        return vmae_fail(
-            VMAE_EDATA,
-            "%s: %zu bytes are not a whole number of %zu-byte records; truncated, or not the binary version", path,
-            map->count, record_bytes);
-    const int64_t records = (int64_t)(map->count / record_bytes);
-    self->first[at + 1] = self->first[at] + records;
-    char size[32];
-    snprintf(size, sizeof size, "%lld", (long long)records);
-    vmae_hash_field(hash, name, size);
-    for (int64_t i = 0; i < records; i++) {
-        const uint8_t label = map->bytes[(size_t)i * record_bytes + (size_t)self->label_bytes - 1];
-        if (label >= classes)
-            return vmae_fail(VMAE_EDATA, "%s: record %lld has label %d; there are %d classes", path, (long long)i,
-                             label, classes);
-        vmae_hash_bytes(hash, &label, 1);
-    }
-    return VMAE_OK;
+    VMAE_TRY(vmae_open_file(path, &fd, &self->bytes[self->files]));
+    self->path[self->files] = path;
+    const vmae_status st = add_labels(self, fd, name, classes, hash);
+    close(fd);
+    return st;
 }
 
 /* Class names from the list that comes with the set, one a line; their numbers where it is not there. */

@@ -1,4 +1,4 @@
-/* tar.c -- dataset kind "tar": images read in place from one archive, or from the shards of a split. */
+/* tar.c -- dataset kind "tar": images read out of one archive, or from the shards of a split. */
 #include "engine/data/tar.h"
 
 #include "engine/core/fs.h"
@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { MAX_MEMBER_BYTES = 1 << 30 };
 
 typedef struct tar {
     vmae_tar_index index;
-    vmae_map *map; /* [archives] */
-    char **path;   /* [archives] */
+    uint64_t *bytes; /* [archives] size of each when it was indexed */
+    char **path;     /* [archives] */
     int archives;
 } tar;
 
@@ -34,8 +37,19 @@ static vmae_status tar_image(const vmae_dataset *dataset, int64_t index, int lea
 {
     const tar *self = dataset->self;
     const vmae_tar_member *sample = &self->index.samples[index];
-    const vmae_status st = vmae_decode_image(image, sample->bytes, sample->count, least, sample->name);
-    return st == VMAE_OK ? st : vmae_fail_in(st, "%s", self->path[sample->archive]);
+    const char *path = self->path[sample->archive];
+    if (sample->count > MAX_MEMBER_BYTES)
+        return vmae_fail(VMAE_EDATA, "%s: %s: %llu bytes, more than an image has", path, sample->name,
+                         (unsigned long long)sample->count);
+    const size_t count = (size_t)sample->count;
+    uint8_t *bytes = vmae_calloc(count + !count, 1);
+    if (!bytes)
+        return VMAE_ENOMEM;
+    vmae_status st = vmae_read_part(path, self->bytes[sample->archive], sample->offset, bytes, count);
+    if (st == VMAE_OK && (st = vmae_decode_image(image, bytes, count, least, sample->name)) != VMAE_OK)
+        st = vmae_fail_in(st, "%s", path);
+    free(bytes);
+    return st;
 }
 
 static void tar_close(vmae_dataset *dataset)
@@ -45,11 +59,9 @@ static void tar_close(vmae_dataset *dataset)
         free(dataset);
         return;
     }
-    for (int i = 0; i < self->archives; i++) {
-        vmae_map_close(&self->map[i]);
+    for (int i = 0; i < self->archives; i++)
         free(self->path[i]);
-    }
-    free(self->map);
+    free(self->bytes);
     free(self->path);
     vmae_tar_index_release(&self->index);
     free(self);
@@ -77,14 +89,6 @@ static vmae_status add_path(tar *self, char *path)
     }
     self->path = paths;
     paths[self->archives++] = path;
-    vmae_map *maps = vmae_realloc(self->map, (size_t)self->archives, sizeof *maps);
-    if (!maps) {
-        self->archives--;
-        free(path);
-        return VMAE_ENOMEM;
-    }
-    self->map = maps;
-    maps[self->archives - 1] = (vmae_map){ 0 };
     return VMAE_OK;
 }
 
@@ -147,7 +151,8 @@ static vmae_status make_fingerprint(const vmae_tar_index *index, char hex[VMAE_H
         return VMAE_ENOMEM;
     for (int64_t i = 0; i < index->count; i++) {
         char numbers[64];
-        snprintf(numbers, sizeof numbers, "%d %zu", index->samples[i].label, index->samples[i].count);
+        snprintf(numbers, sizeof numbers, "%d %llu", index->samples[i].label,
+                 (unsigned long long)index->samples[i].count);
         vmae_hash_field(hash, index->samples[i].name, numbers);
     }
     vmae_hash_hex(hash, hex);
@@ -155,13 +160,23 @@ static vmae_status make_fingerprint(const vmae_tar_index *index, char hex[VMAE_H
     return VMAE_OK;
 }
 
+static vmae_status index_archive(tar *self, int archive)
+{
+    vmae_tar_input input = { .name = self->path[archive] };
+    VMAE_TRY(vmae_open_file(input.name, &input.fd, &input.count));
+    self->bytes[archive] = input.count;
+    const vmae_status st = vmae_tar_index_add(&self->index, &input);
+    close(input.fd); /* a set may have more shards than a process may have files */
+    return st;
+}
+
 static vmae_status open_archives(tar *self, const vmae_dataset_spec *spec)
 {
     VMAE_TRY(find_archives(self, spec));
-    for (int i = 0; i < self->archives; i++) {
-        VMAE_TRY(vmae_map_open(&self->map[i], self->path[i]));
-        VMAE_TRY(vmae_tar_index_add(&self->index, self->map[i].bytes, self->map[i].count, self->path[i]));
-    }
+    if (!(self->bytes = vmae_calloc((size_t)self->archives, sizeof *self->bytes)))
+        return VMAE_ENOMEM;
+    for (int i = 0; i < self->archives; i++)
+        VMAE_TRY(index_archive(self, i));
     return vmae_tar_index_finish(&self->index, self->archives == 1 ? self->path[0] : spec->path);
 }
 

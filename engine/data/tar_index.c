@@ -8,17 +8,37 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_LABEL = 99999 };
+enum { MAX_LABEL = 99999, NO_LABEL = -1, NOT_A_LABEL = -2 };
 
 static const char *const label_extension[] = { "cls", NULL };
 
 /* ---- collecting ---- */
 
-static vmae_status keep_member(void *context, const vmae_tar_file *file)
+/* What a .cls member says; NOT_A_LABEL if that is not one integer, 0 to MAX_LABEL. */
+static vmae_status read_label(const vmae_tar_input *input, const vmae_tar_file *file, int *label)
+{
+    char text[64];
+    size_t at = 0, digits = 0;
+    int value = 0;
+    *label = NOT_A_LABEL;
+    if (file->count > sizeof text)
+        return VMAE_OK;
+    const size_t count = (size_t)file->count;
+    VMAE_TRY(vmae_tar_read(input, file->offset, text, count));
+    while (at < count && (text[at] == ' ' || text[at] == '\t'))
+        at++;
+    for (; at < count && text[at] >= '0' && text[at] <= '9' && value <= MAX_LABEL; at++, digits++)
+        value = value * 10 + (text[at] - '0');
+    while (at < count && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r')))
+        at++;
+    if (digits && at == count && value <= MAX_LABEL)
+        *label = value;
+    return VMAE_OK;
+}
+
+static vmae_status keep_member(void *context, const vmae_tar_input *input, const vmae_tar_file *file)
 {
     vmae_tar_index *index = context;
-    if (file->name_length > 4096)
-        return vmae_fail(VMAE_EDATA, "a member's name is %zu bytes long", file->name_length);
     /* The extension first, on a copy: most other members are not worth an allocation. */
     char tail[16];
     const size_t taken = file->name_length < sizeof tail ? file->name_length : sizeof tail - 1;
@@ -47,18 +67,21 @@ static vmae_status keep_member(void *context, const vmae_tar_file *file)
         name++;
     if (*vmae_path_base(name) == '.')
         return VMAE_OK; /* hidden, such as macOS's "._a.jpg" */
-    index->samples[index->count++] = (vmae_tar_member){ name, file->bytes, file->count, index->archives, -1 };
+    int label = NO_LABEL;
+    if (is_label)
+        VMAE_TRY(read_label(input, file, &label));
+    index->samples[index->count++] = (vmae_tar_member){ name, file->offset, file->count, index->archives, label };
     index->label_files += is_label;
     return VMAE_OK;
 }
 
-vmae_status vmae_tar_index_add(vmae_tar_index *index, const uint8_t *bytes, size_t count, const char *archive)
+vmae_status vmae_tar_index_add(vmae_tar_index *index, const vmae_tar_input *input)
 {
     if (!index->arena && !(index->arena = vmae_arena_new()))
         return VMAE_ENOMEM;
-    if (!count)
-        return vmae_fail(VMAE_EDATA, "%s is empty: not a tar archive", archive);
-    VMAE_TRY(vmae_tar_walk(bytes, count, archive, keep_member, index));
+    if (!input->count)
+        return vmae_fail(VMAE_EDATA, "%s is empty: not a tar archive", input->name);
+    VMAE_TRY(vmae_tar_walk(input, keep_member, index));
     index->archives++;
     return VMAE_OK;
 }
@@ -212,24 +235,6 @@ static bool is_image_part(const char *name)
     return false;
 }
 
-static vmae_status parse_label(const vmae_tar_member *member, const char *where, int *label)
-{
-    size_t at = 0, digits = 0;
-    int value = 0;
-    while (at < member->count && (member->bytes[at] == ' ' || member->bytes[at] == '\t'))
-        at++;
-    for (; at < member->count && member->bytes[at] >= '0' && member->bytes[at] <= '9' && value <= MAX_LABEL;
-         at++, digits++)
-        value = value * 10 + (member->bytes[at] - '0');
-    while (at < member->count && (member->bytes[at] == ' ' || (member->bytes[at] >= '\t' && member->bytes[at] <= '\r')))
-        at++;
-    if (!digits || at < member->count || value > MAX_LABEL)
-        return vmae_fail(VMAE_EDATA, "%s: member \"%.200s\" is not a label; it should hold one integer, 0 to %d", where,
-                         member->name, MAX_LABEL);
-    *label = value;
-    return VMAE_OK;
-}
-
 static vmae_status number_classes(vmae_tar_index *index)
 {
     index->class_names = vmae_arena_calloc(index->arena, (size_t)index->classes, sizeof *index->class_names);
@@ -263,7 +268,10 @@ static vmae_status label_by_key(vmae_tar_index *index, const char *where)
                 "%s: member \"%.200s\" has no %s next to it; a sample is <key>.jpg and <key>.cls, one after the other",
                 where, image ? image->name : label->name, image ? ".cls" : "image");
         vmae_tar_member sample = *image;
-        VMAE_TRY(parse_label(label, where, &sample.label));
+        if (label->label == NOT_A_LABEL)
+            return vmae_fail(VMAE_EDATA, "%s: member \"%.200s\" is not a label; it should hold one integer, 0 to %d",
+                             where, label->name, MAX_LABEL);
+        sample.label = label->label;
         if (sample.label >= index->classes)
             index->classes = sample.label + 1;
         index->samples[kept++] = sample;

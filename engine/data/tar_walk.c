@@ -1,20 +1,26 @@
 /* tar_walk.c -- the tar format: one header block at a time, every length checked against what is there. */
 #include "engine/data/tar.h"
 
+#include "engine/core/fs.h"
+#include "engine/core/mem.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 512, MAX_EXTENSION_BYTES = 1 << 20, NAME_IN_MESSAGE = 120 };
+enum { BLOCK = 512, MAX_EXTENSION_BYTES = 1 << 20, MAX_NAME = 4096, NAME_IN_MESSAGE = 120 };
 
 typedef struct walker {
-    const uint8_t *bytes;
-    size_t count, at;
-    const char *archive;
+    const vmae_tar_input *input;
+    uint64_t at;
+    uint8_t header[BLOCK];
+    char *extension;                /* [MAX_EXTENSION_BYTES] once there was one */
     char last[NAME_IN_MESSAGE + 1]; /* the last whole member, cleaned */
     int64_t members;
-    char name[257];        /* prefix/name of a ustar header, put together */
-    const char *long_name; /* from a GNU or pax extension, for the next member; points into bytes */
+    char name[257];           /* prefix/name of a ustar header, put together */
+    char long_name[MAX_NAME]; /* from a GNU or pax extension, for the next member */
     size_t long_name_length;
+    bool has_long_name;
     uint64_t pax_size;
     bool has_pax_size;
 } walker;
@@ -31,11 +37,30 @@ static void clean(char *to, const char *name, size_t length)
 static vmae_status damaged(const walker *w, const char *what)
 {
     if (!w->members)
-        return vmae_fail(VMAE_EDATA, "%s: %s at offset %zu, before the first member; is it a tar archive?", w->archive,
-                         what, w->at);
+        return vmae_fail(VMAE_EDATA, "%s: %s at offset %llu, before the first member; is it a tar archive?",
+                         w->input->name, what, (unsigned long long)w->at);
     return vmae_fail(VMAE_EDATA,
-                     "%s: %s at offset %zu; the last whole member is \"%s\" (%lld are whole); fetch or pack it again",
-                     w->archive, what, w->at, w->last, (long long)w->members);
+                     "%s: %s at offset %llu; the last whole member is \"%s\" (%lld are whole); fetch or pack it again",
+                     w->input->name, what, (unsigned long long)w->at, w->last, (long long)w->members);
+}
+
+vmae_status vmae_tar_read(const vmae_tar_input *input, uint64_t offset, void *bytes, size_t count)
+{
+    if (!input->bytes)
+        return vmae_read_at(input->fd, input->name, offset, bytes, count);
+    memcpy(bytes, input->bytes + offset, count);
+    return VMAE_OK;
+}
+
+static vmae_status keep_long_name(walker *w, const char *name, size_t length)
+{
+    length = strnlen(name, length);
+    if (length > MAX_NAME)
+        return damaged(w, "a member's name of more than 4096 bytes");
+    memcpy(w->long_name, name, length);
+    w->long_name_length = length;
+    w->has_long_name = true;
+    return VMAE_OK;
 }
 
 /* Octal with leading spaces, ended by a space or NUL; or GNU's base 256 where the first bit is set. */
@@ -109,8 +134,7 @@ static vmae_status read_pax(walker *w, const char *body, size_t count)
             return damaged(w, "a pax header that cannot be read");
         const size_t key_length = (size_t)(equals - key), value_length = (size_t)(end - equals - 1);
         if (key_length == 4 && memcmp(key, "path", 4) == 0) {
-            w->long_name = equals + 1;
-            w->long_name_length = strnlen(equals + 1, value_length);
+            VMAE_TRY(keep_long_name(w, equals + 1, value_length));
         } else if (key_length == 4 && memcmp(key, "size", 4) == 0) {
             if (!parse_decimal(equals + 1, value_length, &w->pax_size))
                 return damaged(w, "a pax header whose size is not a number");
@@ -127,7 +151,7 @@ static vmae_status read_pax(walker *w, const char *body, size_t count)
 /* The name of the member whose header this is: from an extension, or prefix/name of ustar, or just the name field. */
 static void member_name(walker *w, const uint8_t *header, vmae_tar_file *file)
 {
-    if (w->long_name) {
+    if (w->has_long_name) {
         file->name = w->long_name;
         file->name_length = w->long_name_length;
         return;
@@ -154,22 +178,60 @@ static bool is_zero(const uint8_t *block)
     return true;
 }
 
+/* A pax header or a GNU long name: reads its body. */
+static vmae_status read_extension(walker *w, char kind, uint64_t size)
+{
+    if (size > MAX_EXTENSION_BYTES)
+        return damaged(w, "an extension header of more than 1 MiB");
+    if (kind != 'x' && kind != 'L') /* for all members, or of a link */
+        return VMAE_OK;
+    if (!w->extension && !(w->extension = vmae_calloc(MAX_EXTENSION_BYTES, 1)))
+        return VMAE_ENOMEM;
+    VMAE_TRY(vmae_tar_read(w->input, w->at + BLOCK, w->extension, (size_t)size));
+    return kind == 'x' ? read_pax(w, w->extension, (size_t)size) : keep_long_name(w, w->extension, (size_t)size);
+}
+
+static vmae_status visit_member(walker *w, uint64_t size, bool regular, vmae_tar_visit visit, void *context)
+{
+    vmae_tar_file file = { .offset = w->at + BLOCK, .count = size };
+    member_name(w, w->header, &file);
+    const vmae_status st = regular ? visit(context, w->input, &file) : VMAE_OK;
+    if (st != VMAE_OK)
+        return vmae_fail_in(st, "%s", w->input->name);
+    clean(w->last, file.name, file.name_length);
+    w->members++;
+    w->has_long_name = w->has_pax_size = false;
+    return VMAE_OK;
+}
+
+static vmae_status overlong(walker *w, uint64_t size, uint64_t left)
+{
+    char name[NAME_IN_MESSAGE + 1], what[NAME_IN_MESSAGE + 96];
+    vmae_tar_file file;
+    member_name(w, w->header, &file);
+    clean(name, file.name, file.name_length);
+    snprintf(what, sizeof what, "truncated: member \"%s\" of %llu bytes has only %llu", name, (unsigned long long)size,
+             (unsigned long long)left);
+    return damaged(w, what);
+}
+
 /* One member, or one extension header. *end is set at the end mark. */
 static vmae_status step(walker *w, vmae_tar_visit visit, void *context, bool *end)
 {
-    if (w->count - w->at < BLOCK)
-        return damaged(w, w->count == w->at ? "truncated: no end mark" : "truncated inside a header");
-    const uint8_t *header = w->bytes + w->at;
-    if (is_zero(header)) {
+    const uint64_t count = w->input->count;
+    if (count - w->at < BLOCK)
+        return damaged(w, count == w->at ? "truncated: no end mark" : "truncated inside a header");
+    VMAE_TRY(vmae_tar_read(w->input, w->at, w->header, BLOCK));
+    if (is_zero(w->header)) {
         *end = true;
         return VMAE_OK;
     }
-    if (!checksum_is_right(header))
+    if (!checksum_is_right(w->header))
         return damaged(w, "not a tar header (wrong checksum)");
-    const char kind = (char)header[156];
+    const char kind = (char)w->header[156];
     const bool regular = kind == '0' || kind == '\0' || kind == '7';
     uint64_t size;
-    if (!parse_number(header + 124, 12, &size))
+    if (!parse_number(w->header + 124, 12, &size))
         return damaged(w, "a header whose size is not a number");
     const bool extension = kind == 'x' || kind == 'g' || kind == 'L' || kind == 'K';
     if (!extension && w->has_pax_size)
@@ -178,48 +240,32 @@ static vmae_status step(walker *w, vmae_tar_visit visit, void *context, bool *en
         size = 0; /* links, devices and folders have no contents, whatever they say */
     if (kind == 'S')
         return damaged(w, "a sparse member (pack it without --sparse)");
-    const size_t body = w->at + BLOCK, left = w->count - body;
-    if (size > left) {
-        char name[NAME_IN_MESSAGE + 1], what[NAME_IN_MESSAGE + 96];
-        vmae_tar_file file;
-        member_name(w, header, &file);
-        clean(name, file.name, file.name_length);
-        snprintf(what, sizeof what, "truncated: member \"%s\" of %llu bytes has only %zu", name,
-                 (unsigned long long)size, left);
-        return damaged(w, what);
-    }
-    if (extension && size > MAX_EXTENSION_BYTES)
-        return damaged(w, "an extension header of more than 1 MiB");
-    if (kind == 'x') {
-        VMAE_TRY(read_pax(w, (const char *)w->bytes + body, (size_t)size));
-    } else if (kind == 'L') {
-        w->long_name = (const char *)w->bytes + body;
-        w->long_name_length = strnlen(w->long_name, (size_t)size);
-    } else if (!extension) {
-        vmae_tar_file file = { .bytes = w->bytes + body, .count = (size_t)size };
-        member_name(w, header, &file);
-        const vmae_status st = regular ? visit(context, &file) : VMAE_OK;
-        if (st != VMAE_OK)
-            return vmae_fail_in(st, "%s", w->archive);
-        clean(w->last, file.name, file.name_length);
-        w->members++;
-        w->long_name = NULL;
-        w->has_pax_size = false;
-    }
-    const size_t padded = ((size_t)size + BLOCK - 1) / BLOCK * BLOCK;
+    const uint64_t body = w->at + BLOCK, left = count - body;
+    if (size > left)
+        return overlong(w, size, left);
+    VMAE_TRY(extension ? read_extension(w, kind, size) : visit_member(w, size, regular, visit, context));
+    const uint64_t padded = (size + BLOCK - 1) / BLOCK * BLOCK;
     w->at = body + (padded < left ? padded : left); /* a last block that is cut short shows as a missing end mark */
     return VMAE_OK;
 }
 
-vmae_status vmae_tar_walk(const uint8_t *bytes, size_t count, const char *archive, vmae_tar_visit visit, void *context)
+vmae_status vmae_tar_walk(const vmae_tar_input *input, vmae_tar_visit visit, void *context)
 {
-    walker w = { .bytes = bytes, .count = count, .archive = archive };
-    bool end = false;
-    if (count >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b)
+    uint8_t magic[2] = { 0 };
+    if (input->count >= sizeof magic)
+        VMAE_TRY(vmae_tar_read(input, 0, magic, sizeof magic));
+    if (magic[0] == 0x1f && magic[1] == 0x8b)
         return vmae_fail(VMAE_EDATA,
                          "%s is compressed; images are read in place, so unpack it first: gunzip < FILE > NEW.tar",
-                         archive);
-    while (!end)
-        VMAE_TRY(step(&w, visit, context, &end));
-    return VMAE_OK;
+                         input->name);
+    walker *w = vmae_calloc(1, sizeof *w);
+    if (!w)
+        return VMAE_ENOMEM;
+    w->input = input;
+    vmae_status st = VMAE_OK;
+    for (bool end = false; !end && st == VMAE_OK;)
+        st = step(w, visit, context, &end);
+    free(w->extension);
+    free(w);
+    return st;
 }

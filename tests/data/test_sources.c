@@ -204,6 +204,20 @@ TEST(cifar_files_that_are_missing_cut_or_mislabelled_are_refused)
     CHECK_FAILS(vmae_dataset_open(&dataset, &spec), VMAE_EUSER, "no split \"extra\"");
     CHECK(dataset == NULL);
 }
+TEST(a_cifar_file_that_is_cut_while_in_use_is_named)
+{
+    vmae_dataset *dataset = NULL;
+    vmae_image image = { 0 };
+    REQUIRE_OK(vmae_make_folders(in_folder("live10")));
+    write_cifar("live10/test_batch.bin", 1, 3, 0, 0);
+    const vmae_dataset_spec spec = { .kind = "cifar10", .path = in_folder("live10"), .split = "val" };
+    REQUIRE_OK(vmae_dataset_open(&dataset, &spec));
+    REQUIRE(truncate(in_folder("live10/test_batch.bin"), 3073) == 0);
+    CHECK_FAILS(dataset->image(dataset, 2, 0, &image), VMAE_EIO, "test_batch.bin has 3073 bytes, had 9219");
+    CHECK_EQ(dataset->label(dataset, 2), 2);
+    vmae_dataset_close(dataset);
+    vmae_image_release(&image);
+}
 TEST(the_procedural_kinds_open_through_the_same_table)
 {
     static const char *const kinds[] = { "shapes", "shapes-video" };

@@ -5,11 +5,13 @@
 
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static vmae_status index_archive(vmae_tar_index *index, const archive *from)
 {
     *index = (vmae_tar_index){ 0 };
-    vmae_status st = vmae_tar_index_add(index, from->at, from->count, "a.tar");
+    const vmae_tar_input input = { .name = "a.tar", .bytes = from->at, .count = from->count };
+    vmae_status st = vmae_tar_index_add(index, &input);
     return st == VMAE_OK ? vmae_tar_index_finish(index, "a.tar") : st;
 }
 
@@ -44,7 +46,7 @@ TEST(members_are_labelled_by_their_folder_in_sorted_order)
     CHECK_EQ(index.samples[1].label, 0);
     CHECK_EQ(index.samples[2].label, 1);
     CHECK_STR(index.samples[0].name, "zebra/1.jpg");
-    CHECK(index.samples[1].count == 4 && memcmp(index.samples[1].bytes, "defg", 4) == 0);
+    CHECK(index.samples[1].count == 4 && memcmp(a.at + index.samples[1].offset, "defg", 4) == 0);
     vmae_tar_index_release(&index);
     tar_free(&a);
 }
@@ -329,6 +331,33 @@ TEST(shards_of_a_split_are_one_dataset_in_the_order_of_their_names)
     spec = (vmae_dataset_spec){ .kind = "tar", .path = in_folder("shards/train-0000.tar"), .split = "val" };
     CHECK_FAILS(vmae_dataset_open(&dataset, &spec), VMAE_EUSER, "stands for split \"train\" only");
     CHECK(dataset == NULL);
+}
+TEST(an_archive_that_is_cut_or_gone_while_in_use_is_named)
+{
+    vmae_dataset *dataset = NULL;
+    vmae_image image = { 0 };
+    write_archive("live.tar", "b/1.jpg", 1);
+    const vmae_dataset_spec spec = { .kind = "tar", .path = in_folder("live.tar") };
+    REQUIRE_OK(vmae_dataset_open(&dataset, &spec));
+    CHECK_OK(dataset->image(dataset, 0, 0, &image));
+    REQUIRE(truncate(spec.path, 600) == 0);
+    CHECK_FAILS(dataset->image(dataset, 0, 0, &image), VMAE_EIO, "live.tar has 600 bytes, had");
+    REQUIRE(unlink(spec.path) == 0);
+    CHECK_FAILS(dataset->image(dataset, 0, 0, &image), VMAE_EUSER, "live.tar: No such file");
+    vmae_dataset_close(dataset);
+    vmae_image_release(&image);
+}
+TEST(a_name_of_more_than_4096_bytes_is_refused)
+{
+    archive a = { 0 };
+    char *name = vmae_calloc(5000, 1);
+    memset(name, 'n', 4999);
+    tar_add(&a, "././@LongLink", 'L', name, 5000);
+    tar_add(&a, "nnn", '0', "abc", 3);
+    tar_end(&a);
+    REFUSED(&a, "a member's name of more than 4096 bytes at offset 0");
+    free(name);
+    tar_free(&a);
 }
 TEST(the_fingerprint_follows_names_sizes_and_limit)
 {

@@ -10,13 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     vmae_tar_index index = { 0 };
-    vmae_status st = vmae_tar_index_add(&index, data, size, "fuzz.tar");
+    const vmae_tar_input input = { .name = "fuzz.tar", .bytes = data ? data : (const uint8_t *)"", .count = size };
+    vmae_status st = vmae_tar_index_add(&index, &input);
     if (st == VMAE_OK)
         st = vmae_tar_index_finish(&index, "fuzz.tar");
     for (int64_t i = 0; st == VMAE_OK && i < index.count; i++) {
         const vmae_tar_member *sample = &index.samples[i];
-        if (sample->bytes < data || (size_t)(sample->bytes - data) > size ||
-            sample->count > size - (size_t)(sample->bytes - data) || sample->label < -1 ||
+        if (sample->offset > size || sample->count > size - sample->offset || sample->label < -1 ||
             sample->label >= (index.classes ? index.classes : 1))
             abort();
         for (const char *c = sample->name; *c; c++)
