@@ -155,6 +155,11 @@ typedef struct vmae_source { /* one part of a mixed batch */
     bool fixed_pairs; /* the frame pair (and nothing else) does not depend on the epoch, as in the released code */
 } vmae_source;
 
+/* A sample that was found bad before, by what vmae_bad_sample said of it: dataset->description and name. */
+typedef struct vmae_known_bad {
+    const char *dataset, *name;
+} vmae_known_bad;
+
 typedef struct vmae_loader_spec {
     const vmae_source *sources;
     int source_count;
@@ -166,8 +171,13 @@ typedef struct vmae_loader_spec {
     int64_t first_step;    /* resume: the batches before it are not made */
     int threads, prefetch; /* loader threads >= 1; finished batches held at most: prefetch >= 1 */
     int64_t bad_limit; /* bad samples that are replaced (by the next index of the dataset) before the loader fails; 0:
-                        * the first one fails. A sample counts once, however often it comes round. Bad: VMAE_EDATA,
-                        * VMAE_EUSER or VMAE_EIO */
+                        * the first one fails. A sample counts once, however often it comes round. Bad: VMAE_EDATA, and
+                        * nothing else: settings that make no sense end the loader, and so does a system that cannot
+                        * read, after a few tries */
+    const vmae_known_bad *known_bad; /* [known_bad_count] of earlier attempts, or of this run's other loaders: they
+                                      * count against the limit, are not warned of again, and not listed by
+                                      * vmae_loader_bad. Copied */
+    int64_t known_bad_count;
 } vmae_loader_spec;
 
 typedef struct vmae_batch {

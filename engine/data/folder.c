@@ -23,7 +23,7 @@ static vmae_status folder_image(const vmae_dataset *dataset, int64_t index, int 
     char *bytes = NULL;
     size_t count = 0;
     vmae_listing_path(dataset->self, index, path, sizeof path);
-    VMAE_TRY(vmae_read_file(path, (size_t)1 << 30, &bytes, &count));
+    VMAE_TRY(vmae_sample_status(vmae_read_file(path, (size_t)1 << 30, &bytes, &count)));
     const vmae_status st = vmae_decode_image(image, (const uint8_t *)bytes, count, least, path);
     free(bytes);
     return st;

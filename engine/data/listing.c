@@ -46,6 +46,11 @@ char *vmae_clean_name(vmae_arena *arena, const char *name, size_t length)
     return copy;
 }
 
+vmae_status vmae_sample_status(vmae_status status)
+{
+    return status == VMAE_EUSER ? VMAE_EDATA : status;
+}
+
 vmae_status vmae_check_path(const vmae_dataset_spec *spec, const char *expected)
 {
     struct stat info;

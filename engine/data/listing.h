@@ -40,6 +40,9 @@ vmae_status vmae_listing_fingerprint(const vmae_listing *listing, char hex[VMAE_
 /* "<root>/<class>/<file>" into the buffer, cut if it is too small; returns buffer. */
 const char *vmae_listing_path(const vmae_listing *listing, int64_t index, char *buffer, size_t size);
 
+/* What a listed file's status says of the sample: one that is gone since, or may not be read, is bad data. */
+vmae_status vmae_sample_status(vmae_status status);
+
 /* spec->split, or "train" */
 const char *vmae_split_of(const vmae_dataset_spec *spec);
 /* Fails unless spec->path is there; `expected` says what belongs there. */

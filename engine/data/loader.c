@@ -6,21 +6,18 @@
  * delivered, in the order of steps and slots. */
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
-#include "engine/data/data.h"
+#include "engine/data/bad.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
-
-typedef struct bad_record {
-    vmae_bad_sample sample;
-    int slot, attempt;
-} bad_record;
 
 /* A batch under way, ready, or in the consumer's hands. */
 typedef struct entry {
@@ -30,8 +27,7 @@ typedef struct entry {
     float *pixels;
     int32_t *labels;
     int64_t *index;
-    bad_record *bad; /* guarded by the lock */
-    int64_t bad_count, bad_room;
+    vmae_bad_batch bad; /* guarded by the lock */
     vmae_status status; /* the failure with the lowest slot, guarded by the lock */
     int failed_slot;
     char error[1024];
@@ -48,6 +44,7 @@ struct vmae_loader {
     pthread_mutex_t lock;
     pthread_cond_t work, ready; /* a ticket may be free; a batch may be ready */
     bool stopping;
+    atomic_bool out_of_patience; /* a system error stayed: the rest of its batch need not wait for it too */
     int64_t ticket_step;
     int ticket_slot;
     int64_t oldest; /* the oldest step that still needs its ring entry */
@@ -63,8 +60,7 @@ struct vmae_loader {
     double waited;
     vmae_status failed;
     char failure[1024];
-    vmae_bad_sample *bad; /* guarded by the lock */
-    int64_t bad_count, bad_room;
+    vmae_bad_list bad; /* guarded by the lock */
 };
 
 typedef struct worker {
@@ -131,6 +127,26 @@ static vmae_status produce(const vmae_loader *loader, int source_number, uint32_
     return vmae_augment_apply(&source->view[1], &own->image[video], &rng, &own->scratch, view2);
 }
 
+/* produce(), where a failure of the system (a disk or file server that hiccups, no more open files) gets a few tries:
+ * to replace a good sample because of it would change the run. */
+static vmae_status produce_patiently(vmae_loader *loader, int source, uint32_t epoch, int64_t key, int64_t index,
+                                     worker *own, float *view1, float *view2)
+{
+    static const long pause_ms[] = { 50, 250, 1000 };
+    enum { PAUSES = sizeof pause_ms / sizeof *pause_ms };
+    vmae_status st = produce(loader, source, epoch, key, index, own, view1, view2);
+    for (int i = 0; i < PAUSES && st == VMAE_EIO && !atomic_load(&loader->out_of_patience); i++) {
+        nanosleep(&(struct timespec){ pause_ms[i] / 1000, pause_ms[i] % 1000 * 1000000 }, NULL);
+        st = produce(loader, source, epoch, key, index, own, view1, view2);
+    }
+    if (st != VMAE_EIO)
+        return st;
+    atomic_store(&loader->out_of_patience, true);
+    char reason[768];
+    snprintf(reason, sizeof reason, "%s", vmae_error());
+    return vmae_fail(st, "%s (tried again and again; mend that, then the same command goes on)", reason);
+}
+
 static void keep_failure(vmae_loader *loader, entry *to, int slot, vmae_status status)
 {
     pthread_mutex_lock(&loader->lock);
@@ -145,26 +161,9 @@ static void keep_failure(vmae_loader *loader, entry *to, int slot, vmae_status s
 static vmae_status keep_bad(vmae_loader *loader, entry *to, int slot, int attempt, const vmae_dataset *dataset,
                             int64_t index)
 {
-    vmae_status st = VMAE_OK;
+    const vmae_bad_sample place = { .dataset = dataset, .index = index, .step = to->step };
     pthread_mutex_lock(&loader->lock);
-    if (to->bad_count == to->bad_room) {
-        const int64_t wanted = to->bad_room ? to->bad_room * 2 : 8;
-        bad_record *bad = vmae_realloc(to->bad, (size_t)wanted, sizeof *bad);
-        if (bad) {
-            to->bad = bad;
-            to->bad_room = wanted;
-        } else {
-            st = VMAE_ENOMEM;
-        }
-    }
-    if (st == VMAE_OK) {
-        bad_record *record = &to->bad[to->bad_count++];
-        *record = (bad_record){ .sample = { .dataset = dataset, .index = index, .step = to->step },
-                                .slot = slot,
-                                .attempt = attempt };
-        snprintf(record->sample.reason, sizeof record->sample.reason, "%s", vmae_error());
-        dataset->name(dataset, index, record->sample.name, sizeof record->sample.name);
-    }
+    const vmae_status st = vmae_bad_batch_add(&to->bad, &place, slot, attempt);
     pthread_mutex_unlock(&loader->lock);
     return st;
 }
@@ -190,13 +189,13 @@ static vmae_status make_sample(vmae_loader *loader, entry *to, int slot, worker 
         to->epoch = epoch;
     for (int64_t attempt = 0; attempt < dataset->count; attempt++) {
         const int64_t index = (key + attempt) % dataset->count;
-        const vmae_status st = produce(loader, number, epoch, key, index, own, view1, view2);
+        const vmae_status st = produce_patiently(loader, number, epoch, key, index, own, view1, view2);
         if (st == VMAE_OK) {
             to->labels[slot] = dataset->label ? dataset->label(dataset, index) : -1;
             to->index[slot] = index;
             return VMAE_OK;
         }
-        if (st != VMAE_EDATA && st != VMAE_EUSER && st != VMAE_EIO) /* not the sample's fault */
+        if (st != VMAE_EDATA) /* not the sample's fault: settings, the system, memory */
             return st;
         VMAE_TRY(keep_bad(loader, to, slot, attempt > INT32_MAX ? INT32_MAX : (int)attempt, dataset, index));
         if (attempt >= loader->spec.bad_limit)
@@ -231,7 +230,7 @@ static entry *take_ticket(vmae_loader *loader, int *slot)
                 loader->sources[0].dataset->count - taken->step * loader->batch < loader->batch)
                 taken->count = (int)(loader->sources[0].dataset->count - taken->step * loader->batch);
             taken->missing = taken->count;
-            taken->bad_count = 0;
+            taken->bad.count = 0;
             taken->status = VMAE_OK;
         }
         if (++loader->ticket_slot == taken->count) {
@@ -292,7 +291,8 @@ static vmae_status check_spec(const vmae_loader_spec *spec)
         return vmae_fail(VMAE_EUSER, "the loader needs 1 to %d threads, not %d", MAX_THREADS, spec->threads);
     if (spec->prefetch < 1 || spec->prefetch > MAX_PREFETCH)
         return vmae_fail(VMAE_EUSER, "the loader holds 1 to %d finished batches, not %d", MAX_PREFETCH, spec->prefetch);
-    if (spec->first_step < 0 || spec->first_step >= (int64_t)1 << 38 || spec->bad_limit < 0)
+    if (spec->first_step < 0 || spec->first_step >= (int64_t)1 << 38 || spec->bad_limit < 0 ||
+        spec->known_bad_count < 0)
         return vmae_fail(VMAE_EUSER, "the loader cannot begin at step %lld with a limit of %lld bad samples",
                          (long long)spec->first_step, (long long)spec->bad_limit);
     if (spec->last_partial && spec->source_count != 1)
@@ -375,7 +375,9 @@ vmae_status vmae_loader_start(vmae_loader **loader, const vmae_loader_spec *spec
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->work, NULL);
     pthread_cond_init(&made->ready, NULL);
-    vmae_status st = allocate(made);
+    vmae_status st = vmae_bad_list_init(&made->bad, spec->known_bad, spec->known_bad_count, spec->bad_limit);
+    if (st == VMAE_OK)
+        st = allocate(made);
     if (st == VMAE_OK)
         st = start_threads(made);
     if (st != VMAE_OK) {
@@ -400,7 +402,7 @@ void vmae_loader_stop(vmae_loader *loader)
         free(loader->ring[i].pixels);
         free(loader->ring[i].labels);
         free(loader->ring[i].index);
-        free(loader->ring[i].bad);
+        vmae_bad_batch_release(&loader->ring[i].bad);
     }
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->work);
@@ -410,54 +412,11 @@ void vmae_loader_stop(vmae_loader *loader)
     free(loader->sources);
     free(loader->first_slot);
     free(loader->least);
-    free(loader->bad);
+    vmae_bad_list_release(&loader->bad);
     free(loader);
 }
 
 /* ---- delivering ---- */
-
-static int by_place(const void *a, const void *b)
-{
-    const bad_record *x = a, *y = b;
-    return x->slot != y->slot ? x->slot - y->slot : x->attempt - y->attempt;
-}
-
-static bool is_known(const vmae_loader *loader, const vmae_bad_sample *sample)
-{
-    for (int64_t i = 0; i < loader->bad_count; i++)
-        if (loader->bad[i].dataset == sample->dataset && loader->bad[i].index == sample->index)
-            return true;
-    return false;
-}
-
-/* Adds the batch's bad samples to the list, each sample once however often it comes round; called with the lock held.
- */
-static vmae_status count_bad(vmae_loader *loader, entry *from)
-{
-    if (from->bad_count > 1)
-        qsort(from->bad, (size_t)from->bad_count, sizeof *from->bad, by_place);
-    for (int64_t i = 0; i < from->bad_count; i++) {
-        const vmae_bad_sample *sample = &from->bad[i].sample;
-        if (is_known(loader, sample))
-            continue;
-        if (loader->bad_count == loader->bad_room) {
-            const int64_t wanted = loader->bad_room ? loader->bad_room * 2 : 8;
-            vmae_bad_sample *bad = vmae_realloc(loader->bad, (size_t)wanted, sizeof *bad);
-            if (!bad)
-                return VMAE_ENOMEM;
-            loader->bad = bad;
-            loader->bad_room = wanted;
-        }
-        loader->bad[loader->bad_count++] = *sample;
-        if (loader->bad_count > loader->spec.bad_limit)
-            return vmae_fail(VMAE_EDATA, "bad sample %lld, the limit is %lld (step %lld): %s",
-                             (long long)loader->bad_count, (long long)loader->spec.bad_limit, (long long)sample->step,
-                             sample->reason);
-        log_warn("bad sample %lld of at most %lld, replaced by the next: %s", (long long)loader->bad_count,
-                 (long long)loader->spec.bad_limit, sample->reason);
-    }
-    return VMAE_OK;
-}
 
 /* Waits for the batch of next_step; called with the lock held. */
 static entry *wait_for(vmae_loader *loader)
@@ -487,7 +446,7 @@ vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch)
         return VMAE_OK;
     }
     entry *from = wait_for(loader);
-    vmae_status st = count_bad(loader, from);
+    vmae_status st = vmae_bad_list_add(&loader->bad, &from->bad);
     if (st == VMAE_OK && from->status != VMAE_OK)
         st = vmae_fail(from->status, "%s", from->error);
     pthread_mutex_unlock(&loader->lock);
@@ -518,9 +477,9 @@ double vmae_loader_waited(const vmae_loader *loader)
 int64_t vmae_loader_bad(vmae_loader *loader, int64_t first, vmae_bad_sample *list, int64_t room)
 {
     pthread_mutex_lock(&loader->lock);
-    const int64_t count = loader->bad_count;
+    const int64_t count = loader->bad.count;
     for (int64_t i = first; i >= 0 && i < count && i - first < room; i++)
-        list[i - first] = loader->bad[i];
+        list[i - first] = loader->bad.samples[i];
     pthread_mutex_unlock(&loader->lock);
     return count;
 }

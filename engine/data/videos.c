@@ -39,7 +39,7 @@ static vmae_status counted(videos *self, int64_t clip, const char *path, const v
     vmae_status st = VMAE_OK;
     pthread_mutex_lock(lock);
     if (!self->index[clip].info.frames)
-        st = vmae_video_count(&self->index[clip], path);
+        st = vmae_sample_status(vmae_video_count(&self->index[clip], path));
     pthread_mutex_unlock(lock);
     if (st == VMAE_OK)
         *index = &self->index[clip]; /* never changes again */
@@ -63,7 +63,7 @@ static vmae_status videos_frames(const vmae_dataset *dataset, int64_t clip, cons
     const vmae_video_index *index = NULL;
     videos_name(dataset, clip, path, sizeof path);
     VMAE_TRY(counted(dataset->self, clip, path, &index));
-    return vmae_video_frames(index, path, frame, count, images);
+    return vmae_sample_status(vmae_video_frames(index, path, frame, count, images));
 }
 
 static void videos_close(vmae_dataset *dataset)

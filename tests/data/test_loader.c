@@ -1,6 +1,10 @@
 /* test_loader.c -- batches: the same for any number of threads, from any first step, with bad samples and without. */
+#include "engine/core/log.h"
 #include "engine/data/data.h"
 #include "tests/data/fixtures.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
 
 /* ---- datasets in memory: an image of any index, with some that fail ---- */
 
@@ -8,6 +12,7 @@ typedef struct fake {
     int64_t bad_every; /* every n'th sample is bad; 0: none */
     vmae_status bad_status;
     int frames;
+    atomic_int fails; /* if not 0: the bad ones fail so often, then they are good */
 } fake;
 
 static int fake_label(const vmae_dataset *dataset, int64_t index)
@@ -23,8 +28,12 @@ static const char *fake_name(const vmae_dataset *dataset, int64_t index, char *b
 }
 static vmae_status fill(const vmae_dataset *dataset, int64_t index, int frame, vmae_image *image)
 {
-    const fake *self = dataset->self;
-    if (self->bad_every && index % self->bad_every == self->bad_every - 1)
+    fake *self = dataset->self;
+    const bool bad = self->bad_every && index % self->bad_every == self->bad_every - 1;
+    const bool recovered = bad && self->fails && atomic_fetch_sub(&self->fails, 1) == 1;
+    if (recovered)
+        self->bad_every = 0;
+    if (bad && !recovered)
         return vmae_fail(self->bad_status, "fake %lld is broken", (long long)index);
     VMAE_TRY(vmae_image_resize_buffer(image, 24, 24 + (int)(index % 5)));
     for (int i = 0; i < image->width * image->height * 3; i++)
@@ -369,6 +378,62 @@ TEST(a_failure_that_is_not_the_samples_fault_comes_in_its_turn_and_stays)
     CHECK_FAILS(vmae_loader_next(loader, &batch), VMAE_ENOMEM, "fake 9 is broken");
     vmae_loader_stop(loader);
 }
+TEST(settings_that_fit_no_sample_end_the_loader_at_once)
+{
+    mixed m;
+    make_mixed(&m, 0);
+    m.sources[1].frames = (vmae_frame_sampling){ .delta = 6, .window = 4 };
+    const trace t = run(&m.spec, 3);
+    CHECK_EQ(t.status, VMAE_EUSER);
+    CHECK_EQ(t.steps, 0);
+    CHECK_EQ(t.bad, 0);
+    CHECK_STR(t.error, "a window of 4 frames is too short: continuous sampling needs 7");
+}
+TEST(a_system_error_that_passes_changes_nothing)
+{
+    mixed good, flaky;
+    make_mixed(&good, 0);
+    make_mixed(&flaky, 0);
+    flaky.images = (fake){ .bad_every = 4, .bad_status = VMAE_EIO, .fails = 3 };
+    const trace a = run(&good.spec, 6), b = run(&flaky.spec, 6);
+    CHECK_EQ(b.status, VMAE_OK);
+    CHECK_EQ(flaky.images.fails, 0);
+    CHECK(same(&a, &b));
+}
+TEST(a_system_error_that_stays_ends_the_loader_and_replaces_nothing)
+{
+    mixed m;
+    make_mixed(&m, 4);
+    m.images.bad_status = VMAE_EIO;
+    m.sources[0].batch = 40; /* ten of them fail, and only the first is waited for */
+    const double began = vmae_seconds();
+    const trace t = run(&m.spec, 3);
+    CHECK(vmae_seconds() - began < 5.0);
+    CHECK_EQ(t.status, VMAE_EIO);
+    CHECK_EQ(t.bad, 0);
+    CHECK_STR(t.error, "is broken (tried again and again; mend that, then the same command goes on)");
+}
+TEST(samples_known_to_be_bad_count_but_are_not_listed_again)
+{
+    fake self = { .bad_every = 4, .bad_status = VMAE_EDATA };
+    vmae_dataset dataset = fake_dataset(&self, VMAE_IMAGES, 12); /* 3, 7, 11 are bad */
+    const vmae_source source = { .dataset = &dataset, .batch = 12, .view = { plain_view(8) } };
+    const vmae_known_bad known[] = { { "fakes", "fake 7" }, { "other fakes", "fake 3" } };
+    vmae_loader_spec spec = { .sources = &source,
+                              .source_count = 1,
+                              .threads = 2,
+                              .prefetch = 1,
+                              .bad_limit = 4,
+                              .known_bad = known,
+                              .known_bad_count = 2 };
+    const trace t = run(&spec, 2);
+    CHECK_EQ(t.status, VMAE_OK);
+    CHECK_EQ(t.bad, 2); /* 3 of these fakes, and 11 */
+    spec.bad_limit = 3;
+    CHECK_STR(run(&spec, 2).error, "bad sample 4, the limit is 3 (step 0): fake 11 is broken");
+    spec.bad_limit = 1;
+    CHECK_STR(run(&spec, 2).error, "2 samples are known to be bad, the limit is 1; the last: fake 3");
+}
 TEST(clips_shorter_than_the_separation_are_bad_samples_by_name)
 {
     fake self = { .frames = 12 };
@@ -474,6 +539,29 @@ TEST(broken_files_in_a_folder_and_a_tar_are_replaced)
     for (int i = 0; i < 3; i++)
         free(good[i].at);
     tar_free(&a);
+}
+TEST(a_file_that_is_gone_since_it_was_listed_is_a_bad_sample)
+{
+    vmae_dataset *dataset = NULL;
+    REQUIRE_OK(vmae_make_folders(in_folder("gone/c")));
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        const bytes jpeg = make_jpeg(40, 40, i, TJSAMP_420, 0);
+        snprintf(name, sizeof name, "gone/c/%d.jpg", i);
+        REQUIRE_OK(vmae_write_file(in_folder(name), jpeg.at, jpeg.count));
+        free(jpeg.at);
+    }
+    REQUIRE_OK(vmae_dataset_open(&dataset, &(vmae_dataset_spec){ .kind = "folder", .path = in_folder("gone") }));
+    REQUIRE(unlink(in_folder("gone/c/1.jpg")) == 0);
+    const vmae_source source = { .dataset = dataset, .batch = 3, .view = { plain_view(8) } };
+    vmae_loader_spec spec = { .sources = &source, .source_count = 1, .threads = 1, .prefetch = 1, .bad_limit = 1 };
+    const trace t = run(&spec, 2);
+    CHECK_EQ(t.status, VMAE_OK);
+    CHECK_EQ(t.bad, 1);
+    CHECK_STR(t.first_bad, "1.jpg at step 0");
+    spec.bad_limit = 0;
+    CHECK_STR(run(&spec, 1).error, "gone/c/1.jpg: No such file");
+    vmae_dataset_close(dataset);
 }
 TEST(shared_clips_and_photos_make_one_stream)
 {
