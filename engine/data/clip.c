@@ -20,11 +20,6 @@ int64_t vmae_video_decoded(void)
     return atomic_load(&decoded);
 }
 
-/* Demuxers of media files. Not among them: playlists and the like, which would open other files and addresses. */
-static const char known_demuxers[] =
-    "mov,matroska,avi,mpeg,mpegts,mpegvideo,gif,ogg,flv,asf,m4v,h264,hevc,obu,ivf,mjpeg,"
-    "apng,mxf,nut,rm,dv,wav,mp3,aac,flac";
-
 bool vmae_clip_is_mov(const vmae_clip *c)
 {
     return strstr(c->format->iformat->name, "mp4") != NULL;
@@ -58,7 +53,7 @@ static vmae_status open_container(vmae_clip *c)
         return vmae_fail(VMAE_ENOMEM, "%s: out of memory for a demuxer", c->path);
     c->format->pb = c->io;
     av_dict_set(&options, "protocol_whitelist", "file", 0);
-    av_dict_set(&options, "format_whitelist", known_demuxers, 0);
+    av_dict_set(&options, "format_whitelist", vmae_video_demuxers(), 0);
     int code = avformat_open_input(&c->format, c->path, NULL, &options); /* frees format on failure */
     av_dict_free(&options);
     const bool not_read = c->io->error < 0 && c->io->error != AVERROR_EOF;

@@ -90,6 +90,38 @@ static vmae_status find_root(vmae_listing *listing, const vmae_dataset_spec *spe
     return listing->root ? VMAE_OK : VMAE_ENOMEM;
 }
 
+/* Counts a file that is no sample by its name. */
+static vmae_status ignore(vmae_listing *listing, int label, const char *folder, const char *name)
+{
+    struct stat info;
+    char *path = vmae_path_join(folder, name);
+    if (!path)
+        return VMAE_ENOMEM;
+    const bool is_file = *name != '.' && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    free(path);
+    if (!is_file)
+        return VMAE_OK;
+    const int64_t n = listing->ignored++;
+    if (n < (int64_t)(sizeof listing->example / sizeof *listing->example) &&
+        !(listing->example[n] = vmae_arena_format(listing->arena, "%s/%s", listing->class_names[label], name)))
+        return VMAE_ENOMEM;
+    return VMAE_OK;
+}
+
+/* "2 files of other kinds (a/b.txt, a/c); videos end in .mp4, .mov, ..." */
+static void describe_ignored(const vmae_listing *listing, const char *const *extensions, const char *what, char *text,
+                             size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "%lld file%s of other kinds (", (long long)listing->ignored,
+                                   listing->ignored == 1 ? "" : "s");
+    for (int i = 0; i < 3 && listing->example[i] && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%.60s", i ? ", " : "", listing->example[i]);
+    if (used < size)
+        used += (size_t)snprintf(text + used, size - used, "%s); %s end in", listing->ignored > 3 ? ", ..." : "", what);
+    for (int i = 0; extensions[i] && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s .%s", i ? "," : "", extensions[i]);
+}
+
 /* Appends the files of one class folder. *room is the capacity of listing->files. */
 static vmae_status list_class(vmae_listing *listing, int label, const char *const *extensions, int64_t *room)
 {
@@ -102,8 +134,10 @@ static vmae_status list_class(vmae_listing *listing, int label, const char *cons
         return folder ? st : VMAE_ENOMEM;
     }
     for (size_t i = 0; i < count && st == VMAE_OK; i++) {
-        if (!vmae_has_extension(names[i], extensions))
+        if (!vmae_has_extension(names[i], extensions)) {
+            st = ignore(listing, label, folder, names[i]);
             continue;
+        }
         if (listing->count == *room) {
             const int64_t wanted = *room ? *room * 2 : 256;
             vmae_listed_file *files = vmae_realloc(listing->files, (size_t)wanted, sizeof *files);
@@ -156,10 +190,17 @@ static vmae_status list_all(vmae_listing *listing, const vmae_dataset_spec *spec
     if (st == VMAE_OK && !listing->classes)
         return vmae_fail(VMAE_EUSER, "%s has no class folders; put the %s into %s/<class>/", listing->root, what,
                          listing->root);
-    if (st == VMAE_OK && !listing->count)
-        return vmae_fail(VMAE_EUSER, "%s: no %s in its %d class folders (%s/%s, ...)", listing->root, what,
-                         listing->classes, listing->root, listing->class_names[0]);
-    return st;
+    if (st != VMAE_OK)
+        return st;
+    char ignored[768] = "";
+    if (listing->ignored)
+        describe_ignored(listing, extensions, what, ignored, sizeof ignored);
+    if (!listing->count)
+        return vmae_fail(VMAE_EUSER, "%s: no %s in its %d class folders (%s/%s, ...)%s%s", listing->root, what,
+                         listing->classes, listing->root, listing->class_names[0], *ignored ? ", but " : "", ignored);
+    if (listing->ignored)
+        log_warn("%s: left out %s", listing->root, ignored);
+    return VMAE_OK;
 }
 
 vmae_status vmae_listing_open(vmae_listing *listing, const vmae_dataset_spec *spec, const char *const *extensions,

@@ -17,8 +17,8 @@ const char *vmae_split_alias(const char *split, int n);
 /* Copies a name for messages and labels: control characters become '?'. NULL, with a sentence, without memory. */
 char *vmae_clean_name(vmae_arena *arena, const char *name, size_t length);
 
-/* Files in class folders, <root>/<class>/<file>, sorted by class and name; other files and deeper folders are left
- * alone. */
+/* Files in class folders, <root>/<class>/<file>, sorted by class and name; deeper folders are left alone, other files
+ * too, but not without a word. */
 typedef struct vmae_listed_file {
     const char *name;
     int64_t bytes;
@@ -30,6 +30,8 @@ typedef struct vmae_listing {
     int classes;
     vmae_listed_file *files;
     int64_t count;
+    int64_t ignored;        /* files of other endings, hidden ones not counted ... */
+    const char *example[3]; /* ... such as these, <class>/<file> */
 } vmae_listing;
 /* root is <path>/<split>; or <path> if there is no such folder and the split is "train". `what` ("images") goes into
  * messages. On failure the listing is released. */

@@ -11,6 +11,15 @@
 
 #include "engine/data/data.h"
 
+/* ---- containers.c ---- */
+
+/* Endings of file names that are taken for clips, without dot, ended by NULL; and the demuxers that may open them,
+ * as FFmpeg's format_whitelist wants them. */
+const char *const *vmae_video_extensions(void);
+const char *vmae_video_demuxers(void);
+
+/* ---- what is known of a clip ---- */
+
 /* A frame that decoding can start at. */
 typedef struct vmae_key_frame {
     int frame;

@@ -16,9 +16,6 @@ typedef struct videos {
     pthread_mutex_t lock[LOCKS]; /* clip i is guarded by lock i % LOCKS, also while it is being counted */
 } videos;
 
-static const char *const extensions[] = { "mp4", "avi", "mkv", "webm", "mov", "mpg", "mpeg", "m4v",
-                                          "gif", "ogv", "flv", "wmv",  "ts",  "3gp", NULL };
-
 static int videos_label(const vmae_dataset *dataset, int64_t index)
 {
     const videos *self = dataset->self;
@@ -95,7 +92,7 @@ vmae_status vmae_open_videos(vmae_dataset **dataset, const vmae_dataset_spec *sp
         goto done;
     for (int i = 0; i < LOCKS; i++)
         pthread_mutex_init(&self->lock[i], NULL);
-    if ((st = vmae_listing_open(&self->listing, spec, extensions, "videos")) != VMAE_OK ||
+    if ((st = vmae_listing_open(&self->listing, spec, vmae_video_extensions(), "videos")) != VMAE_OK ||
         (st = vmae_listing_fingerprint(&self->listing, opened->fingerprint)) != VMAE_OK)
         goto done;
     if (!(self->index = vmae_calloc((size_t)self->listing.count, sizeof *self->index))) {

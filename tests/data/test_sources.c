@@ -1,4 +1,5 @@
 /* test_sources.c -- opening datasets: class folders, CIFAR's binary files, and what is said when they are not there. */
+#include "engine/core/log.h"
 #include "engine/data/data.h"
 #include "tests/data/fixtures.h"
 
@@ -87,6 +88,34 @@ TEST(class_folders_are_sorted_and_other_files_left_alone)
     CHECK_FAILS(vmae_dataset_open(&dataset, &spec), VMAE_EUSER, "the limit is -1");
     CHECK(dataset == NULL);
     vmae_image_release(&image);
+}
+TEST(files_that_are_left_out_are_counted_and_named_once)
+{
+    char *text = NULL;
+    size_t length = 0;
+    vmae_dataset *dataset = NULL;
+    static const char *const others[] = { "a.heic", "b.avif", "c.txt", "d.raw", ".hidden" };
+    REQUIRE_OK(vmae_make_folders(in_folder("left/one/deeper")));
+    vmae_dataset_spec spec = { .kind = "folder", .path = in_folder("left") };
+    for (int i = 0; i < 5; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "left/one/%s", others[i]);
+        REQUIRE_OK(vmae_write_file(in_folder(name), "x", 1));
+    }
+    CHECK_FAILS(vmae_dataset_open(&dataset, &spec), VMAE_EUSER, "no images in its 1 class folders (");
+    CHECK_STR(vmae_error(),
+              ", but 4 files of other kinds (one/a.heic, one/b.avif, one/c.txt, ...); images end in .jpg, "
+              ".jpeg, .png");
+    write_jpeg("left/one/z.jpg", 1);
+    REQUIRE_OK(vmae_log_file(in_folder("left.log")));
+    REQUIRE_OK(vmae_dataset_open(&dataset, &spec));
+    REQUIRE_OK(vmae_log_file(NULL));
+    CHECK_EQ(dataset->count, 1);
+    REQUIRE_OK(vmae_read_file(in_folder("left.log"), 1 << 20, &text, &length));
+    const char *warning = strstr(text, "left: left out 4 files of other kinds");
+    CHECK(warning && !strstr(warning + 10, "left out"));
+    free(text);
+    vmae_dataset_close(dataset);
 }
 TEST(class_folders_without_a_split_are_the_training_data)
 {

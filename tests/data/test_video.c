@@ -3,6 +3,7 @@
 #include "engine/core/mem.h"
 #include "engine/data/av.h"
 #include "engine/data/data.h"
+#include "engine/data/listing.h"
 #include "engine/data/video.h"
 #include "tests/test.h"
 
@@ -300,6 +301,39 @@ TEST(a_file_name_with_colons_is_a_file_name)
     CHECK_OK(vmae_video_count(&index, path));
     CHECK_EQ(index.info.frames, 3);
     vmae_video_index_release(&index);
+}
+
+TEST(frames_of_containers_of_every_family_are_exact)
+{
+    static const struct {
+        const char *name, *encoder;
+    } clips[] = {
+        { "a.nut", "mpeg4" },      { "b.asf", "msmpeg4" },    { "c.wmv", "wmv2" },    { "d.m2ts", "mpeg2video" },
+        { "e.mts", "libx264" },    { "f.vob", "mpeg2video" }, { "g.3g2", "mpeg4" },   { "h.y4m", "wrapped_avframe" },
+        { "i.ogv", "libtheora" },  { "j.flv", "flv" },        { "k.mjpg", "mjpeg" },  { "l.h264", "libx264" },
+        { "m.m2v", "mpeg2video" }, { "n.3gp", "libx264" },    { "o.f4v", "libx264" }, { "p.ivf", "libvpx" },
+    };
+    int tried = 0;
+    for (size_t i = 0; i < sizeof clips / sizeof *clips; i++) {
+        reference all;
+        const char *path = in_folder(clips[i].name);
+        if (!make_clip(path, &(clip_recipe){ .encoder = clips[i].encoder, .frames = 21, .gop = 6 }))
+            continue;
+        CHECK(vmae_has_extension(path, vmae_video_extensions()));
+        CHECK(decode_all(&all, path) && all.frames > 0 && clip_is_exact(path, 8, &all));
+        tried++;
+    }
+    printf("  %d of %zu could be made\n", tried, sizeof clips / sizeof *clips);
+    CHECK(tried >= 6);
+}
+/* A demuxer that FFmpeg does not know would refuse nothing and allow nothing: a slip of the table. */
+TEST(every_demuxer_of_the_table_is_one_of_ffmpeg)
+{
+    char list[1024], *rest = list;
+    snprintf(list, sizeof list, "%s", vmae_video_demuxers());
+    for (const char *name; (name = strsep(&rest, ","));)
+        vmae_check(av_find_input_format(name) != NULL, __FILE__, __LINE__, "no demuxer \"%s\"", name);
+    CHECK(!strstr(vmae_video_demuxers(), "concat") && !strstr(vmae_video_demuxers(), "hls"));
 }
 
 /* ---- not what they say ---- */
