@@ -4,6 +4,8 @@
 #include "results/sweep.h"
 #include "results/table.h"
 
+#include "engine/core/text.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -207,8 +209,7 @@ static vmae_status write_text(const vmae_table *table, bool markdown, FILE *out)
     vmae_listing *listing = cells_of(table);
     if (!listing)
         return VMAE_ENOMEM;
-    const vmae_status st =
-        vmae_listing_print(listing, markdown ? VMAE_LISTING_MARKDOWN : VMAE_LISTING_TEXT, false, out);
+    const vmae_status st = vmae_listing_print(listing, markdown ? VMAE_TABLE_MARKDOWN : VMAE_TABLE_TEXT, false, out);
     vmae_listing_free(listing);
     fputs(markdown ? "\n" : "", out);
     write_notes(table, markdown ? "- " : "  ", out);
@@ -216,20 +217,6 @@ static vmae_status write_text(const vmae_table *table, bool markdown, FILE *out)
 }
 
 /* ---- LaTeX ---- */
-
-static void print_latex(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        if (strchr("&%$#_{}", *text))
-            putc('\\', out), putc(*text, out);
-        else if (*text == '\\')
-            fputs("\\textbackslash{}", out);
-        else if (*text == '~' || *text == '^')
-            fprintf(out, "\\%c{}", *text);
-        else
-            putc((unsigned char)*text < 0x20 ? ' ' : *text, out);
-    }
-}
 
 /* Bold only where every other row's distance is real. */
 static void write_latex(const vmae_table *table, FILE *out)
@@ -240,21 +227,21 @@ static void write_latex(const vmae_table *table, FILE *out)
         for (size_t i = 0; i <= table->readings; i++)
             putc('r', out);
     fputs("r}\n\\toprule\n", out);
-    print_latex(out, table->axis);
+    vmae_print_latex(out, table->axis);
     for (size_t m = 0; m < table->metric_count; m++) {
         fputs(" & ", out);
-        print_latex(out, table->metrics[m].label);
+        vmae_print_latex(out, table->metrics[m].label);
         fputs(table->metrics[m].percent ? " (\\%)" : "", out);
         for (size_t i = 0; i < table->readings; i++) {
             fputs(" & ", out);
-            print_latex(out, reading_name(table, i));
+            vmae_print_latex(out, reading_name(table, i));
         }
     }
     fputs(" & n \\\\\n\\midrule\n", out);
     for (size_t r = 0; r < table->row_count; r++) {
         const vmae_table_row *row = &table->rows[r];
         size_t least = row->expected;
-        print_latex(out, row->label);
+        vmae_print_latex(out, row->label);
         for (size_t m = 0; m < table->metric_count; m++) {
             const vmae_table_value *value = &row->values[m];
             least = value->n < least ? value->n : least;
@@ -270,13 +257,13 @@ static void write_latex(const vmae_table *table, FILE *out)
     }
     fputs("\\bottomrule\n\\end{tabular}\n\\caption{", out);
     heading(table, text, sizeof text);
-    print_latex(out, text);
+    vmae_print_latex(out, text);
     fputs(". ", out);
     subheading(table, text, sizeof text);
-    print_latex(out, text);
+    vmae_print_latex(out, text);
     warning(table, text, sizeof text);
     fputs(*text ? "; " : "", out);
-    print_latex(out, text);
+    vmae_print_latex(out, text);
     fputs(". Mean $\\pm$ standard deviation over n seeds.}\n\\end{table}\n", out);
 }
 

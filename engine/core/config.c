@@ -2,9 +2,9 @@
  * config_text.c. */
 #include "engine/core/config.h"
 
-#include "engine/core/config_text.h"
 #include "engine/core/config_value.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <libconfig.h>
 #include <math.h>

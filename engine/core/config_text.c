@@ -1,89 +1,11 @@
-/* config_text.c -- values as text, the nearest name to a misspelt one, and the whole configuration as libconfig text.
- */
-#include "engine/core/config_text.h"
-
+/* config_text.c -- the nearest name to a misspelt one, and the whole configuration as libconfig text. */
 #include "engine/core/config.h"
+
 #include "engine/core/mem.h"
 
-#include <math.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- floats ---- */
-
-void vmae_float_text(char text[VMAE_FLOAT_TEXT], double value)
-{
-    char digits[VMAE_FLOAT_TEXT];
-    int precision = 1;
-    if (!isfinite(value)) { /* never a value, but a message says what a file had */
-        snprintf(text, VMAE_FLOAT_TEXT, "%f", value);
-        return;
-    }
-    if (value == 0.0)
-        value = 0.0; /* no "-0": equal values must have equal text */
-    for (; precision < 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*e", precision - 1, value);
-        if (strtod(digits, NULL) == value)
-            break;
-    }
-    snprintf(digits, sizeof digits, "%.*e", precision - 1, value);
-    const int exponent = atoi(strchr(digits, 'e') + 1);
-    if (exponent < -4 || exponent >= 16)
-        snprintf(text, VMAE_FLOAT_TEXT, "%s", digits);
-    else
-        snprintf(text, VMAE_FLOAT_TEXT, "%.*f", precision - 1 > exponent ? precision - 1 - exponent : 0, value);
-}
-
-/* ---- UTF-8 ---- */
-
-/* Bytes of the well-formed character at `at`, 0 if there is none. */
-static size_t character(const unsigned char *at)
-{
-    static const unsigned least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    if (*at < 0x80)
-        return *at ? 1 : 0;
-    const size_t bytes = *at >= 0xf0 ? 4 : *at >= 0xe0 ? 3 : 2;
-    if (*at < 0xc2 || *at > 0xf4)
-        return 0;
-    unsigned code = *at & (0xffu >> (bytes + 1));
-    for (size_t i = 1; i < bytes; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0; /* also at the final 0 */
-        code = code << 6 | (at[i] & 0x3f);
-    }
-    return code >= least[bytes] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff) ? bytes : 0;
-}
-
-bool vmae_is_utf8(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    for (size_t bytes; *at; at += bytes)
-        if (!(bytes = character(at)))
-            return false;
-    return true;
-}
-
-void vmae_display_text(char *to, size_t size, const char *text)
-{
-    size_t used = 0;
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at) {
-        const size_t bytes = character(at);
-        if (used + (bytes ? bytes : 1) + 4 > size) {
-            memcpy(to + used, "...", 4);
-            return;
-        }
-        if (bytes == 0 || *at < ' ' || *at == 127)
-            to[used++] = '?';
-        else
-            for (size_t i = 0; i < bytes; i++)
-                to[used++] = (char)at[i];
-        at += bytes ? bytes : 1;
-    }
-    to[used] = '\0';
-}
 
 /* ---- the nearest name ---- */
 

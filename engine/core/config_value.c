@@ -1,8 +1,8 @@
 /* config_value.c -- one value against its option: type, range, choices; what is wrong with it in words. */
 #include "engine/core/config_value.h"
 
-#include "engine/core/config_text.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <errno.h>
 #include <math.h>

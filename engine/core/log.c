@@ -2,6 +2,9 @@
  * line. */
 #include "engine/core/log.h"
 
+#include "engine/core/mem.h"
+#include "engine/core/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -11,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -116,6 +120,7 @@ void vmae_log(vmae_level level, const char *format, ...)
     const int length = vasprintf(&text, format, args);
     va_end(args);
     if (length >= 0) {
+        vmae_clean_text(text);
         pthread_mutex_lock(&lock);
         put_to_stderr(level, text);
         if (log_fd >= 0)
@@ -124,6 +129,32 @@ void vmae_log(vmae_level level, const char *format, ...)
         free(text);
     }
     errno = kept_errno;
+}
+
+char *vmae_log_tail(const char *path, int lines)
+{
+    enum { BYTES = 16384 };
+    struct stat info;
+    char *text = vmae_calloc(BYTES + 1, 1);
+    const int fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t count = -1;
+    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
+        count = pread(fd, text, BYTES, info.st_size > BYTES ? info.st_size - BYTES : 0);
+    if (fd >= 0)
+        close(fd);
+    while (count > 0 && text[count - 1] == '\n')
+        text[--count] = '\0';
+    if (count <= 0) {
+        free(text);
+        return NULL;
+    }
+    const char *from = text + count;
+    for (int n = 0; from > text; from--)
+        if (from[-1] == '\n' && ++n == lines)
+            break;
+    memmove(text, from, strlen(from) + 1);
+    vmae_clean_text(text);
+    return text;
 }
 
 /* ---- progress ---- */

@@ -14,11 +14,15 @@ typedef enum vmae_level { VMAE_DEBUG, VMAE_INFO, VMAE_WARN, VMAE_ERROR } vmae_le
 
 void vmae_log_level(vmae_level least);       /* default VMAE_INFO */
 vmae_status vmae_log_file(const char *path); /* also append every line, with a time stamp, to this file; NULL: stop */
-void vmae_log(vmae_level level, const char *format, ...) VMAE_PRINTF(2, 3);
+void vmae_log(vmae_level level, const char *format, ...) VMAE_PRINTF(2, 3); /* control characters as '?' */
 #define log_debug(...) vmae_log(VMAE_DEBUG, __VA_ARGS__)
 #define log_info(...)  vmae_log(VMAE_INFO, __VA_ARGS__)
 #define log_warn(...)  vmae_log(VMAE_WARN, __VA_ARGS__)
 #define log_error(...) vmae_log(VMAE_ERROR, __VA_ARGS__)
+
+/* The last lines of a log (of the last 16 KiB), cleaned of control characters, without a final line end: what a person
+ * would look at first. Fresh memory, or NULL if there is none. */
+char *vmae_log_tail(const char *path, int lines);
 
 /* true if stderr / stdout is a terminal and colours were not switched off */
 bool vmae_log_colours(int fd);

@@ -1,6 +1,8 @@
 /* status.c -- the one sentence kept per thread. */
 #include "engine/core/status.h"
 
+#include "engine/core/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,7 @@ vmae_status vmae_fail(vmae_status status, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    vmae_clean_text(text);
     memcpy(sentence, text, sizeof sentence);
     return status;
 }
@@ -27,6 +30,7 @@ vmae_status vmae_fail_in(vmae_status status, const char *format, ...)
     va_start(args, format);
     vsnprintf(place, sizeof place, format, args);
     va_end(args);
+    vmae_clean_text(place);
     memcpy(kept, sentence, sizeof kept);
     if (snprintf(sentence, sizeof sentence, "%s: %s", place, kept) >= (int)sizeof sentence)
         memcpy(sentence + sizeof sentence - 4, "...", 4);

@@ -30,7 +30,8 @@ typedef enum vmae_status {
 #define VMAE_PRINTF(text, first)
 #endif
 
-/* Keeps the formatted sentence for this thread and returns `status`, so that `return vmae_fail(...)` reads well. */
+/* Keeps the formatted sentence for this thread and returns `status`, so that `return vmae_fail(...)` reads well. What
+ * the arguments hold may be hostile: control characters become '?'. */
 vmae_status vmae_fail(vmae_status status, const char *format, ...) VMAE_PRINTF(2, 3);
 
 /* Puts "<formatted>: " in front of the sentence kept so far. Returns `status`. */

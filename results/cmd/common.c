@@ -47,9 +47,9 @@ static error_t on_listing(int key, char *arg, struct argp_state *state)
     (void)arg;
     cmd_options *options = state->input;
     switch (key) {
-    case KEY_JSON: options->format = VMAE_LISTING_JSON; return 0;
-    case KEY_CSV: options->format = VMAE_LISTING_CSV; return 0;
-    case KEY_MD: options->format = VMAE_LISTING_MARKDOWN; return 0;
+    case KEY_JSON: options->format = VMAE_TABLE_JSON; return 0;
+    case KEY_CSV: options->format = VMAE_TABLE_CSV; return 0;
+    case KEY_MD: options->format = VMAE_TABLE_MARKDOWN; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -114,10 +114,7 @@ vmae_status cmd_open_to_write(const cmd_options *options, vmae_store **store)
 
 int cmd_failed(vmae_status status)
 {
-    fprintf(stderr, "%s: ", program_invocation_short_name);
-    for (const char *at = vmae_error(); *at; at++)
-        putc((unsigned char)*at < 0x20 && *at != '\n' ? '?' : *at, stderr);
-    putc('\n', stderr);
+    fprintf(stderr, "%s: %s\n", program_invocation_short_name, vmae_error());
     return vmae_exit_code(status);
 }
 
@@ -158,7 +155,7 @@ vmae_status cmd_fill(vmae_listing *listing, vmae_store *store, sqlite3_stmt *sta
             switch (sqlite3_column_type(statement, i)) {
             case SQLITE_INTEGER: vmae_listing_integer(listing, sqlite3_column_int64(statement, i)); break;
             case SQLITE_FLOAT: vmae_listing_number(listing, sqlite3_column_double(statement, i), -1); break;
-            case SQLITE_NULL: vmae_listing_number_as(listing, NAN, NULL); break;
+            case SQLITE_NULL: vmae_listing_empty(listing); break;
             default: vmae_listing_text(listing, vmae_sql_text(statement, i)); break;
             }
     return st;
@@ -170,15 +167,4 @@ int cmd_print(vmae_listing *listing, const cmd_options *options)
     if (st != VMAE_OK)
         return cmd_failed(st);
     return vmae_listing_rows(listing) ? 0 : EXIT_NOTHING;
-}
-
-void cmd_duration(double seconds, char *text, size_t size)
-{
-    const long long s = seconds > 0 && seconds < 1e12 ? (long long)(seconds + 0.5) : 0;
-    if (s < 120)
-        snprintf(text, size, "%lld s", s);
-    else if (s < 7200)
-        snprintf(text, size, "%lld min", (s + 30) / 60);
-    else
-        snprintf(text, size, "%lld h %02lld min", s / 3600, s % 3600 / 60);
 }

@@ -15,7 +15,7 @@ enum { EXIT_USER = 2, EXIT_NOTHING = 3 };
 typedef struct cmd_options {
     const char *runs, *db;
     bool no_ingest;
-    vmae_listing_format format;
+    vmae_table_format format;
 } cmd_options;
 
 /* Children of a command's argp. The command's own input must begin with a cmd_options, and its parser must pass
@@ -44,9 +44,6 @@ int cmd_print(vmae_listing *listing, const cmd_options *options);
 vmae_status cmd_fill(vmae_listing *listing, vmae_store *store, sqlite3_stmt *statement);
 bool cmd_colours(void);
 const char *cmd_status_colour(const char *status);
-
-/* "2 h 05 min", "41 s" */
-void cmd_duration(double seconds, char *text, size_t size);
 
 /* The commands; each is one file. */
 int cmd_list(int argc, char **argv);

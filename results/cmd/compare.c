@@ -254,7 +254,7 @@ static void add_row(vmae_listing *listing, const char *metric, char letter, cons
     vmae_listing_integer(listing, (int64_t)own->n);
     if (own == first || own->n == 0 || first->n == 0) {
         for (int i = 0; i < 4; i++)
-            vmae_listing_number_as(listing, NAN, NULL);
+            vmae_listing_empty(listing);
         vmae_listing_text(listing, own == first ? "reference" : NULL);
         vmae_listing_text(listing, NULL);
     } else {
@@ -384,9 +384,9 @@ int cmd_compare(int argc, char **argv)
         st = compare_runs(&c, &given, listing, &code);
     if (st != VMAE_OK)
         code = cmd_failed(st);
-    else if (code == 0 && (code = cmd_print(listing, &given.common)) == 0 && given.common.format == VMAE_LISTING_TEXT)
+    else if (code == 0 && (code = cmd_print(listing, &given.common)) == 0 && given.common.format == VMAE_TABLE_TEXT)
         explain(&c);
-    else if (code == EXIT_NOTHING && vmae_listing_rows(listing) == 0 && given.common.format == VMAE_LISTING_TEXT)
+    else if (code == EXIT_NOTHING && vmae_listing_rows(listing) == 0 && given.common.format == VMAE_TABLE_TEXT)
         fputs("none of these runs has the metric\n", stderr);
     vmae_listing_free(listing);
     vmae_arena_free(c.arena);

@@ -119,7 +119,7 @@ static vmae_status fill(vmae_listing *listing, vmae_store *store, const vmae_run
     while ((st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
         for (int i = 0; i < 4; i++)
             vmae_listing_text(listing, sqlite3_column_type(rows, i) == SQLITE_NULL ? NULL : vmae_sql_text(rows, i));
-        vmae_listing_number_as(listing, NAN, NULL);
+        vmae_listing_empty(listing);
     }
     sqlite3_finalize(rows);
     VMAE_TRY(st);
@@ -151,7 +151,7 @@ int cmd_diff(int argc, char **argv)
         code = cmd_failed(st);
     if (code == 0) {
         code = cmd_print(listing, &diff.common);
-        if (code == EXIT_NOTHING && diff.common.format == VMAE_LISTING_TEXT)
+        if (code == EXIT_NOTHING && diff.common.format == VMAE_TABLE_TEXT)
             puts("nothing differs");
         code = code == EXIT_NOTHING ? 0 : code; /* no difference is an answer */
     }

@@ -5,6 +5,7 @@
 
 #include "engine/core/config.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -228,16 +229,16 @@ static vmae_status add_metric(vmae_listing *listing, vmae_store *store, sqlite3_
 static vmae_status add_run(vmae_listing *listing, const list_options *list, vmae_store *store, sqlite3_stmt *row,
                            const char *status)
 {
-    const bool people = list->common.format == VMAE_LISTING_TEXT || list->common.format == VMAE_LISTING_MARKDOWN;
-    char duration[32] = "";
+    const bool people = list->common.format == VMAE_TABLE_TEXT || list->common.format == VMAE_TABLE_MARKDOWN;
+    char duration[VMAE_TIME_TEXT] = "";
     const double seconds = sqlite3_column_type(row, 6) == SQLITE_NULL ? NAN : sqlite3_column_double(row, 6);
     if (!isnan(seconds))
-        cmd_duration(seconds, duration, sizeof duration);
+        vmae_time_text(duration, seconds);
     vmae_listing_integer(listing, sqlite3_column_int64(row, 0));
     vmae_listing_format_text(listing, people ? "%.12s" : "%s", vmae_sql_text(row, 1));
     vmae_listing_text(listing, vmae_sql_text(row, 2));
     if (sqlite3_column_type(row, 3) == SQLITE_NULL)
-        vmae_listing_number_as(listing, NAN, NULL);
+        vmae_listing_empty(listing);
     else
         vmae_listing_integer(listing, sqlite3_column_int64(row, 3));
     vmae_listing_format_text(listing, "%s%s", status,
@@ -246,7 +247,7 @@ static vmae_status add_run(vmae_listing *listing, const list_options *list, vmae
                                                                         : "");
     vmae_listing_colour(listing, cmd_status_colour(status));
     if (sqlite3_column_type(row, 5) == SQLITE_NULL)
-        vmae_listing_number_as(listing, NAN, NULL);
+        vmae_listing_empty(listing);
     else
         vmae_listing_integer(listing, sqlite3_column_int64(row, 5));
     vmae_listing_number_as(listing, seconds, *duration ? duration : NULL);
@@ -275,7 +276,10 @@ static vmae_status fill(vmae_listing *listing, const list_options *list, vmae_st
     const char *metrics[COLUMNS_MAX], *keys[COLUMNS_MAX];
     const int metric_count = split(metric_text, metrics), key_count = split(key_text, keys);
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        vmae_listing_column(listing, i == 6 && list->common.format >= VMAE_LISTING_CSV ? "seconds" : fixed[i]);
+        vmae_listing_column(listing,
+                            i == 6 && (list->common.format == VMAE_TABLE_CSV || list->common.format == VMAE_TABLE_JSON)
+                                ? "seconds"
+                                : fixed[i]);
     for (int i = 0; i < metric_count; i++)
         vmae_listing_column(listing, metrics[i]);
     for (int i = 0; i < key_count; i++)
@@ -317,7 +321,7 @@ int cmd_list(int argc, char **argv)
     if (st == VMAE_OK)
         st = fill(listing, &list, store, metrics, keys);
     const int code = st == VMAE_OK ? cmd_print(listing, &list.common) : cmd_failed(st);
-    if (code == EXIT_NOTHING && list.common.format == VMAE_LISTING_TEXT)
+    if (code == EXIT_NOTHING && list.common.format == VMAE_TABLE_TEXT)
         fputs("no run matches\n", stderr);
     free(metrics);
     free(keys);

@@ -2,6 +2,7 @@
 #include "results/cmd/common.h"
 
 #include "engine/core/log.h"
+#include "engine/core/text.h"
 
 #include <signal.h>
 #include <string.h>

@@ -2,13 +2,12 @@
 #include "results/cmd/common.h"
 
 #include "engine/core/fs.h"
+#include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct show_options {
     cmd_options common;
@@ -82,47 +81,29 @@ static vmae_status print_section(vmae_store *store, const cmd_options *options, 
     vmae_status st = listing ? vmae_sql_query(store, &rows, sections[i].sql, "i", run) : VMAE_ENOMEM;
     if (st == VMAE_OK)
         st = cmd_fill(listing, store, rows);
-    if (st == VMAE_OK && options->format == VMAE_LISTING_JSON)
+    if (st == VMAE_OK && options->format == VMAE_TABLE_JSON)
         printf(",\n\"%s\": ", sections[i].name);
     else if (st == VMAE_OK && vmae_listing_rows(listing) > 0)
-        printf(options->format == VMAE_LISTING_MARKDOWN ? "\n### %s\n\n"
-               : cmd_colours()                          ? "\n\033[1m%s\033[0m\n"
-                                                        : "\n%s\n",
+        printf(options->format == VMAE_TABLE_MARKDOWN ? "\n### %s\n\n"
+               : cmd_colours()                        ? "\n\033[1m%s\033[0m\n"
+                                                      : "\n%s\n",
                sections[i].title);
-    if (st == VMAE_OK && (options->format == VMAE_LISTING_JSON || vmae_listing_rows(listing) > 0))
+    if (st == VMAE_OK && (options->format == VMAE_TABLE_JSON || vmae_listing_rows(listing) > 0))
         st = vmae_listing_print(listing, options->format, cmd_colours(), stdout);
     sqlite3_finalize(rows);
     vmae_listing_free(listing);
     return st;
 }
 
-/* The last 20 lines of the run's log: what a person would look at first. */
+/* What a person would look at first. */
 static void print_log_tail(const char *folder)
 {
-    enum { LINES = 20, BYTES = 16384 };
-    static char text[BYTES + 1];
-    char *path = vmae_path_join(folder, "log.txt");
-    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    struct stat info;
-    ssize_t got = -1;
-    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
-        got = pread(fd, text, BYTES, info.st_size > BYTES ? info.st_size - BYTES : 0);
-    if (fd >= 0)
-        close(fd);
-    if (got > 0) {
-        text[got] = 0;
-        const char *from = text + strlen(text);
-        for (int lines = 0; from > text; from--)
-            if (from[-1] == '\n' && from[0] && ++lines == LINES)
-                break;
-        printf("\nEnd of ");
-        vmae_print_clean(stdout, path);
-        putchar('\n');
-        for (; *from; from++)
-            putchar(*from == '\n' || *from == '\t' || (unsigned char)*from >= 0x20 ? *from : '?');
-    } else if (path) {
-        printf("\nThere is no log at %s\n", path);
-    }
+    enum { LINES = 20 };
+    char *path = vmae_path_join(folder, "log.txt"), *text = path ? vmae_log_tail(path, LINES) : NULL;
+    printf(text ? "\nEnd of " : "\nThere is no log at ");
+    vmae_print_clean(stdout, path ? path : folder);
+    printf(text ? "\n%s\n" : "\n", text);
+    free(text);
     free(path);
 }
 
@@ -136,7 +117,7 @@ static vmae_status show(vmae_store *store, const show_options *options, const vm
     vmae_status st = vmae_sql_step(store, row, &found);
     const char *status = vmae_run_status(store, run->id, vmae_sql_text(row, 2));
     char *folder = vmae_strdup(vmae_sql_text(row, 5));
-    if (options->common.format == VMAE_LISTING_JSON) {
+    if (options->common.format == VMAE_TABLE_JSON) {
         static const char *const names[] = { "protocol", "seed",   "stored_status", "last_step",
                                              "message",  "folder", "damage" };
         printf("{\"id\": %lld, \"identity\": \"%s\", \"status\": \"%s\"", (long long)run->id, run->identity, status);
@@ -150,7 +131,8 @@ static vmae_status show(vmae_store *store, const show_options *options, const vm
                 vmae_print_json_text(stdout, vmae_sql_text(row, i));
         }
     } else {
-        printf("Run %lld  %s\n%s", (long long)run->id, run->identity, vmae_sql_text(row, 0));
+        printf("Run %lld  %s\n", (long long)run->id, run->identity);
+        vmae_print_clean(stdout, vmae_sql_text(row, 0));
         if (sqlite3_column_type(row, 1) != SQLITE_NULL)
             printf(", seed %lld", (long long)sqlite3_column_int64(row, 1));
         printf(", %s%s%s", cmd_colours() ? cmd_status_colour(status) : "", status, cmd_colours() ? "\033[0m" : "");
@@ -166,7 +148,7 @@ static vmae_status show(vmae_store *store, const show_options *options, const vm
     sqlite3_finalize(row);
     for (size_t i = 0; i < sizeof sections / sizeof *sections && st == VMAE_OK; i++)
         st = print_section(store, &options->common, i, run->id);
-    if (options->common.format == VMAE_LISTING_JSON)
+    if (options->common.format == VMAE_TABLE_JSON)
         fputs("}\n", stdout);
     else if (st == VMAE_OK && folder && strcmp(status, "done") != 0 && strcmp(status, "running") != 0)
         print_log_tail(folder);

@@ -35,10 +35,8 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which sweep? For example: table3"); return EINVAL;
     case ARGP_KEY_END:
-        if (table->common.format != VMAE_LISTING_TEXT) /* --json and its like, as everywhere */
-            table->format = table->common.format == VMAE_LISTING_JSON  ? VMAE_TABLE_JSON
-                            : table->common.format == VMAE_LISTING_CSV ? VMAE_TABLE_CSV
-                                                                       : VMAE_TABLE_MARKDOWN;
+        if (table->common.format != VMAE_TABLE_TEXT) /* --json and its like, as everywhere */
+            table->format = table->common.format;
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

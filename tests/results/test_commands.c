@@ -73,7 +73,7 @@ TEST(list_shows_runs_and_filters_them)
     CHECK_STR(out.text, "63 runs, 0 with news, 0 values");
     RUN("list");
     CHECK_EQ(out.code, 0);
-    CHECK_STR(out.text, "id  run           protocol  seed  status    step  time     top1  knn_top1     loss\n");
+    CHECK_STR(out.text, "id  run           protocol  seed  status    step   time     top1  knn_top1     loss\n");
     CHECK_STR(out.text, "aa325eed0123  pretrain     2  diverged   400");
     RUN("list", "--status", "diverged,failed", "--csv");
     CHECK_EQ(out.code, 0);

@@ -235,16 +235,52 @@ TEST(listings_quote_what_needs_it)
     vmae_listing_column(listing, "value");
     vmae_listing_text(listing, "a,\"b\"\x1b[0m|\xff");
     vmae_listing_number(listing, 0.1, 2);
-    vmae_listing_text(listing, NULL);
-    vmae_listing_number(listing, NAN, 2);
+    vmae_listing_text(listing, "\xc2\x9b%\n");
+    vmae_listing_empty(listing);
+    vmae_listing_note(listing, "100%% \x1b");
     FILE *out = open_memstream(&text, &count);
-    for (int format = 0; format < 4; format++)
-        CHECK_OK(vmae_listing_print(listing, (vmae_listing_format)format, false, out));
+    for (int format = VMAE_TABLE_TEXT; format <= VMAE_TABLE_JSON; format++)
+        CHECK_OK(vmae_listing_print(listing, (vmae_table_format)format, false, out));
     fclose(out);
-    CHECK_STR(text, "a,\"b\"?[0m|\xff   0.10\n");
-    CHECK_STR(text, "| a,\"b\" [0m\\|");
-    CHECK_STR(text, "\"a,\"\"b\"\"\x1b[0m|\xff\",0.1\n,\n");
-    CHECK_STR(text, "{\"name\": \"a,\\\"b\\\"\\u001B[0m|?\", \"value\": 0.1},\n {\"name\": null, \"value\": null}");
+    CHECK_STR(text, "name         value\na,\"b\"?[0m|?   0.10\n?%                \n\n100% ?\n");
+    CHECK_STR(text, "| a,\"b\"?[0m\\|? | 0.10 |\n| ?%  |  |\n\n- 100% ?\n");
+    CHECK_STR(
+        text,
+        "\\begin{tabular}{lr}\n\\toprule\nname & value \\\\\n\\midrule\na,\"b\"?[0m|? & 0.10 \\\\\n?\\%  &  \\\\\n");
+    CHECK_STR(text, "\"a,\"\"b\"\"\x1b[0m|\xff\",0.1\n\"\xc2\x9b%\n\",\n");
+    CHECK_STR(text, "{\"name\": \"a,\\\"b\\\"\\u001B[0m|?\", \"value\": 0.1},\n {\"name\": ");
     free(text);
     vmae_listing_free(listing);
+}
+
+/* What is printed in pieces is what would have been printed at once. */
+TEST(a_listing_that_is_printed_in_pieces_is_the_same)
+{
+    static const vmae_table_format formats[] = { VMAE_TABLE_CSV, VMAE_TABLE_JSON, VMAE_TABLE_MARKDOWN };
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        char *texts[2] = { NULL, NULL };
+        for (int piecewise = 0; piecewise < 2; piecewise++) {
+            size_t count = 0;
+            FILE *out = open_memstream(&texts[piecewise], &count);
+            vmae_listing *listing = vmae_listing_new();
+            REQUIRE(listing);
+            vmae_listing_column(listing, "step");
+            vmae_listing_column(listing, "label");
+            if (piecewise)
+                vmae_listing_stream(listing, formats[f], out);
+            for (int i = 0; i < 1000; i++) {
+                vmae_listing_integer(listing, i);
+                vmae_listing_format_text(listing, "row %d", i);
+                if (piecewise && i == 999 && formats[f] != VMAE_TABLE_MARKDOWN)
+                    CHECK(fflush(out) == 0 && count > 1000); /* the first went out before the last came */
+            }
+            CHECK_EQ(vmae_listing_rows(listing), 1000);
+            CHECK_OK(vmae_listing_print(listing, formats[f], false, out));
+            vmae_listing_free(listing);
+            fclose(out);
+        }
+        CHECK(strcmp(texts[0], texts[1]) == 0);
+        free(texts[0]);
+        free(texts[1]);
+    }
 }
