@@ -4,14 +4,23 @@
 #include <fnmatch.h>
 #include <stddef.h>
 
+/* clang-format off */
 static const vmae_metric_kind kinds[] = {
-    { "*_ms", NULL, true, false },          { "*_s", NULL, true, false }, /* images_per_s, load_s */
-    { "*_bytes", NULL, true, false },       { "*roof_fraction", NULL, true, true },
-    { "*wait_fraction", NULL, true, true }, { "*loss*", "min", false, false },
-    { "*top1", "max", false, true },        { "*top5", "max", false, true },
-    { "*accuracy", "max", false, true },    { "*mean_per_class", "max", false, true },
-    { "*mean_ap", "max", false, true },     { "*", NULL, false, false },
+    { "*_per_s",        "max", true,  false }, /* images_per_s, gflops_per_s; before *_s */
+    { "*roof_fraction", "max", true,  true  },
+    { "*wait_fraction", "min", true,  true  },
+    { "*_ms",           "min", true,  false },
+    { "*_s",            "min", true,  false },
+    { "*_bytes",        "min", true,  false },
+    { "*loss*",         "min", false, false },
+    { "*top1",          "max", false, true  },
+    { "*top5",          "max", false, true  },
+    { "*accuracy",      "max", false, true  },
+    { "*mean_per_class", "max", false, true },
+    { "*mean_ap",       "max", false, true  },
+    { "*",              NULL,  false, false },
 };
+/* clang-format on */
 
 const vmae_metric_kind *vmae_metric_kind_of(const char *name)
 {

@@ -87,17 +87,17 @@ void vmae_mean_std(const double *values, size_t n, double *mean, double *std)
 
 static void finish(vmae_difference *result, double error)
 {
-    result->t = result->p = result->low = result->high = NAN;
+    result->t = result->p = result->p_holm = result->low = result->high = NAN;
     if (!(error > 0.0) || !isfinite(result->difference))
         return;
     const double half = vmae_student_quantile(0.975, result->df) * error;
     result->t = result->difference / error;
-    result->p = two_sided(result->t, result->df);
+    result->p = result->p_holm = two_sided(result->t, result->df);
     result->low = result->difference - half;
     result->high = result->difference + half;
 }
 
-vmae_difference vmae_paired_difference(const double *a, const double *b, size_t n)
+static vmae_difference paired_difference(const double *a, const double *b, size_t n)
 {
     vmae_difference result = { .n_a = n, .n_b = n, .paired = true, .df = (double)n - 1.0 };
     double sum = 0.0, squares = 0.0;
@@ -110,17 +110,43 @@ vmae_difference vmae_paired_difference(const double *a, const double *b, size_t 
     return result;
 }
 
-vmae_difference vmae_welch_difference(const double *a, size_t n_a, const double *b, size_t n_b)
+static vmae_difference welch_difference(const vmae_sample *a, const vmae_sample *b)
 {
-    vmae_difference result = { .n_a = n_a, .n_b = n_b };
+    vmae_difference result = { .n_a = a->n, .n_b = b->n };
     double mean_a, mean_b, std_a, std_b;
-    vmae_mean_std(a, n_a, &mean_a, &std_a);
-    vmae_mean_std(b, n_b, &mean_b, &std_b);
+    vmae_mean_std(a->values, a->n, &mean_a, &std_a);
+    vmae_mean_std(b->values, b->n, &mean_b, &std_b);
     result.difference = mean_b - mean_a;
-    const double va = std_a * std_a / (double)n_a, vb = std_b * std_b / (double)n_b;
-    result.df = (va + vb) * (va + vb) / (va * va / ((double)n_a - 1.0) + vb * vb / ((double)n_b - 1.0));
+    const double va = std_a * std_a / (double)a->n, vb = std_b * std_b / (double)b->n;
+    result.df = (va + vb) * (va + vb) / (va * va / ((double)a->n - 1.0) + vb * vb / ((double)b->n - 1.0));
     finish(&result, sqrt(va + vb));
     return result;
+}
+
+vmae_difference vmae_sample_difference(const vmae_sample *a, const vmae_sample *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = a->seeds[i] == b->seeds[i];
+    return same ? paired_difference(a->values, b->values, a->n) : welch_difference(a, b);
+}
+
+/* The smallest p first, times the comparisons that are left; never smaller than one before it. */
+void vmae_holm(vmae_difference *differences, size_t n, size_t family)
+{
+    double least = 0.0;
+    for (size_t i = 0; i < n; i++)
+        differences[i].p_holm = NAN;
+    for (size_t rank = 0; rank < n; rank++) {
+        vmae_difference *next = NULL;
+        for (size_t i = 0; i < n; i++)
+            if (isnan(differences[i].p_holm) && (next ? differences[i].p < next->p : !isnan(differences[i].p)))
+                next = &differences[i];
+        if (!next)
+            break;
+        least = fmax(least, fmin(1.0, next->p * (double)(family - rank)));
+        next->p_holm = least;
+    }
 }
 
 const char *vmae_difference_verdict(const vmae_difference *difference)
@@ -129,7 +155,7 @@ const char *vmae_difference_verdict(const vmae_difference *difference)
         return "can't tell (n=1)";
     if (isnan(difference->p))
         return difference->difference == 0.0 ? "equal" : "can't tell (no spread)";
-    return difference->p < 0.05 ? "real" : "noise";
+    return difference->p_holm < 0.05 ? "real" : "noise";
 }
 
 /* ---- ranks ---- */

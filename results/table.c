@@ -84,7 +84,7 @@ static vmae_status load_metrics(vmae_table *table, vmae_store *store, int64_t sw
         }
         const vmae_metric_kind *kind = vmae_metric_kind_of(metric->name);
         metric->percent = kind->percent;
-        metric->direction = kind->direction && strcmp(kind->direction, "min") == 0 ? -1 : 1;
+        metric->direction = !kind->direction ? 0 : strcmp(kind->direction, "min") == 0 ? -1 : 1;
     }
     sqlite3_finalize(rows);
     return st;
@@ -270,52 +270,68 @@ static vmae_status load_paper(vmae_table *table, vmae_store *store)
 
 /* ---- statistics ---- */
 
-/* Paired where at least two seeds agree, else Welch's test. */
-static vmae_status distance(const vmae_table_value *from, const vmae_table_value *to, vmae_arena *arena,
-                            vmae_difference *result)
+static vmae_sample sample_of(const vmae_table_value *value)
 {
-    const size_t room = from->n < to->n ? from->n : to->n;
-    double *a = vmae_arena_calloc(arena, room, sizeof *a), *b = vmae_arena_calloc(arena, room, sizeof *b);
-    if (!a || !b)
-        return VMAE_ENOMEM;
-    size_t pairs = 0;
-    for (size_t i = 0, j = 0; i < from->n && j < to->n;) {
-        if (from->seeds[i] == to->seeds[j]) {
-            a[pairs] = from->values[i++];
-            b[pairs++] = to->values[j++];
-        } else if (from->seeds[i] < to->seeds[j]) {
-            i++;
-        } else {
-            j++;
-        }
-    }
-    *result = pairs >= 2 ? vmae_paired_difference(a, b, pairs)
-                         : vmae_welch_difference(from->values, from->n, to->values, to->n);
-    return VMAE_OK;
+    return (vmae_sample){ value->values, value->seeds, value->n };
 }
 
-static vmae_status compare_column(vmae_table *table, size_t m, vmae_arena *arena)
+/* The best mean of a column; NULL without numbers, or where neither end of the metric is better. */
+static vmae_table_value *best_of(const vmae_table *table, size_t m)
 {
     vmae_table_value *best = NULL;
     for (size_t r = 0; r < table->row_count; r++) {
         vmae_table_value *value = &table->rows[r].values[m];
-        vmae_mean_std(value->values, value->n, &value->mean, &value->std);
         if (value->n > 0 && (!best || (value->mean - best->mean) * table->metrics[m].direction > 0.0))
             best = value;
     }
-    if (!best)
-        return VMAE_OK;
-    best->best = best->clearly_best = true;
+    return table->metrics[m].direction ? best : NULL;
+}
+
+/* How many comparisons the data could have chosen: every pair of rows that has numbers enough for a test. */
+static size_t pairs_of(const vmae_table *table, size_t m)
+{
+    size_t rows = 0;
+    for (size_t r = 0; r < table->row_count; r++)
+        rows += table->rows[r].values[m].n > 1;
+    return rows > 1 ? rows * (rows - 1) / 2 : 0;
+}
+
+/* Every row against the best. The best is clearly so if every cell of the column is there and every distance is real.
+ */
+static vmae_status compare_column(vmae_table *table, size_t m, vmae_arena *arena)
+{
+    vmae_difference *differences = vmae_arena_calloc(arena, table->row_count, sizeof *differences);
+    size_t count = 0, missing = 0;
+    if (!differences)
+        return VMAE_ENOMEM;
     for (size_t r = 0; r < table->row_count; r++) {
         vmae_table_value *value = &table->rows[r].values[m];
-        vmae_difference difference;
+        vmae_mean_std(value->values, value->n, &value->mean, &value->std);
+        value->to_best = value->to_best_low = value->to_best_high = value->p = NAN;
+        missing += table->rows[r].expected - value->n;
+    }
+    vmae_table_value *best = best_of(table, m);
+    if (!best)
+        return VMAE_OK;
+    const vmae_sample reference = sample_of(best);
+    for (size_t r = 0; r < table->row_count; r++) {
+        const vmae_sample sample = sample_of(&table->rows[r].values[m]);
+        if (&table->rows[r].values[m] != best && sample.n > 0)
+            differences[count++] = vmae_sample_difference(&reference, &sample);
+    }
+    vmae_holm(differences, count, pairs_of(table, m));
+    best->best = true;
+    best->clearly_best = count > 0 && missing == 0;
+    for (size_t r = 0, i = 0; r < table->row_count; r++) {
+        vmae_table_value *value = &table->rows[r].values[m];
         if (value == best || value->n == 0)
             continue;
-        VMAE_TRY(distance(best, value, arena, &difference));
-        value->to_best = value->mean - best->mean;
-        value->to_best_low = difference.low;
-        value->to_best_high = difference.high;
-        value->verdict = vmae_difference_verdict(&difference);
+        const vmae_difference *difference = &differences[i++];
+        value->to_best = difference->difference;
+        value->to_best_low = difference->low;
+        value->to_best_high = difference->high;
+        value->p = difference->p_holm;
+        value->verdict = vmae_difference_verdict(difference);
         if (strcmp(value->verdict, "real") != 0)
             best->clearly_best = false;
     }

@@ -13,12 +13,13 @@ typedef struct vmae_table_value {
     double *values;    /* n, in the metric's own unit (fractions), by seed */
     int64_t *seeds;    /* n, ascending */
     double mean, std;  /* NaN where there are too few */
-    bool best;         /* the best mean of its column */
-    bool clearly_best; /* and every other row's distance is real */
-    double to_best, to_best_low,
-        to_best_high;            /* mean distance to the best row, with its 95% interval; NaN if unknown */
-    const char *verdict;         /* of that distance: "real", "noise", ...; NULL for the best row */
-    double paper[VMAE_READINGS]; /* as printed, in the paper's unit; NaN: none */
+    bool best;         /* the best mean of its column; none has it where neither end of the metric is better */
+    bool clearly_best; /* and the column has every cell, and every other row's distance is real */
+    double to_best;    /* mean distance to the best row; NaN for it, and if unknown */
+    double to_best_low, to_best_high; /* its 95% interval, of this comparison alone */
+    double p;                         /* corrected for every pair of rows; NaN if it cannot be told */
+    const char *verdict;              /* by p: "real", "noise", ...; NULL for the best row */
+    double paper[VMAE_READINGS];      /* as printed, in the paper's unit; NaN: none */
 } vmae_table_value;
 
 typedef struct vmae_table_row {
@@ -34,7 +35,7 @@ typedef struct vmae_table_row {
 typedef struct vmae_table_metric {
     const char *name, *label, *paper_column; /* paper_column NULL: none */
     bool percent;
-    int direction;                                   /* -1: small is good, 1: large is good */
+    int direction;                                   /* -1: small is good, 1: large is good, 0: neither */
     double tau[VMAE_READINGS], tau_p[VMAE_READINGS]; /* rank agreement with the paper; NaN: cannot be told */
     size_t tau_n;                                    /* rows it is over */
 } vmae_table_metric;

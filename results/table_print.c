@@ -156,11 +156,12 @@ static void write_notes(const vmae_table *table, const char *before, FILE *out)
 {
     char text[256];
     if (any_verdict(table))
-        fprintf(out,
-                "%s± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise by "
-                "the 95%% "
-                "interval of the difference (paired by seed), ? where n is too small to tell.\n",
-                before);
+        fprintf(
+            out,
+            "%s± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise at 5%% "
+            "by Student's t (paired where both rows have the same seeds, else Welch's), with Holm's correction over "
+            "every pair of rows, as these numbers also chose the best; ? where n is too small to tell.\n",
+            before);
     for (size_t m = 0; table->readings > 0 && m < table->metric_count; m++)
         for (size_t i = 0; i < table->readings; i++) {
             agreement(table, m, i, text, sizeof text);
@@ -273,8 +274,7 @@ static void write_csv(const vmae_table *table, bool names, FILE *out)
 {
     if (names)
         fputs("sweep,scale,data,revision,grid,paper_table,row,label,paper_row,metric,n,expected,mean,std,to_best,to_"
-              "best_low,to_best_high,"
-              "verdict,paper,paper_by_text,missing\n",
+              "best_low,to_best_high,p,verdict,paper,paper_by_text,missing\n",
               out);
     for (size_t r = 0; r < table->row_count; r++)
         for (size_t m = 0; m < table->metric_count; m++) {
@@ -291,10 +291,9 @@ static void write_csv(const vmae_table *table, bool names, FILE *out)
             fprintf(out, row->paper_row ? ",%lld," : ",,", (long long)row->paper_row);
             vmae_print_csv_cell(out, table->metrics[m].name);
             fprintf(out, ",%zu,%zu", value->n, row->expected);
-            const double numbers[] = { value->mean, value->std, value->verdict ? value->to_best : NAN,
-                                       value->verdict ? value->to_best_low : NAN,
-                                       value->verdict ? value->to_best_high : NAN };
-            for (int i = 0; i < 5; i++)
+            const double numbers[] = { value->mean,        value->std,          value->to_best,
+                                       value->to_best_low, value->to_best_high, value->p };
+            for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
                 fprintf(out, isnan(numbers[i]) ? "," : ",%.9g", numbers[i]);
             putc(',', out);
             vmae_print_csv_cell(out, value->best ? "best" : value->verdict ? value->verdict : "");
@@ -334,9 +333,10 @@ static void json_value(const vmae_table_metric *metric, const vmae_table_value *
     fprintf(out, "}, \"n\": %zu, ", value->n);
     json_number(out, "mean", value->mean, ", ");
     json_number(out, "std", value->std, ", ");
-    json_number(out, "to_best", value->best ? 0.0 : value->verdict ? value->to_best : NAN, ", ");
-    json_number(out, "to_best_low", value->verdict ? value->to_best_low : NAN, ", ");
-    json_number(out, "to_best_high", value->verdict ? value->to_best_high : NAN, ", ");
+    json_number(out, "to_best", value->best ? 0.0 : value->to_best, ", ");
+    json_number(out, "to_best_low", value->to_best_low, ", ");
+    json_number(out, "to_best_high", value->to_best_high, ", ");
+    json_number(out, "p", value->p, ", ");
     json_field(out, "verdict", value->best ? "best" : value->verdict, ", ");
     json_number(out, "paper", value->paper[0], ", ");
     json_number(out, "paper_by_text", value->paper[1], "}");

@@ -55,7 +55,7 @@ static const struct argp argp = {
     "finished runs of the same "
     "settings with other seeds are added. Every setting is held against the first: mean difference with its 95% "
     "interval, paired by seed "
-    "where at least two seeds agree (else Welch's test)."
+    "where both have the same seeds (else Welch's test)."
     "\vExamples:\n  vicmae-results compare 12 15\n  vicmae-results compare 12 15 18 --metric knn_top1 --best --json",
     children,
     NULL,
@@ -218,26 +218,33 @@ static vmae_status collect(comparison *c, const group *from, const char *metric,
     return VMAE_OK;
 }
 
-/* Pairs where the same seed is on both sides; Welch's test if there are fewer than two such. */
-static vmae_difference difference_of(const numbers *a, const numbers *b)
+static vmae_sample sample_of(const numbers *from)
 {
-    static double x[RUNS_MAX], y[RUNS_MAX];
-    size_t pairs = 0;
-    for (size_t i = 0, j = 0; i < a->n && j < b->n;) {
-        if (a->seeds[i] == b->seeds[j]) {
-            x[pairs] = a->values[i++];
-            y[pairs++] = b->values[j++];
-        } else if (a->seeds[i] < b->seeds[j]) {
-            i++;
-        } else {
-            j++;
-        }
+    return (vmae_sample){ from->values, from->seeds, from->n };
+}
+
+/* What a row says beyond its own numbers: `difference` is NULL for the reference and where a side has no numbers. */
+static void add_difference(vmae_listing *listing, const vmae_metric_kind *kind, const vmae_difference *difference)
+{
+    const double unit = kind->percent ? 100.0 : 1.0;
+    const char *verdict = vmae_difference_verdict(difference);
+    const double edges[] = { difference->difference, difference->low, difference->high };
+    char text[96];
+    for (int i = 0; i < 3; i++) {
+        snprintf(text, sizeof text, "%+.*f", kind->percent ? 2 : 5, edges[i] * unit);
+        vmae_listing_number_as(listing, edges[i], isnan(edges[i]) ? NULL : text);
     }
-    return pairs >= 2 ? vmae_paired_difference(x, y, pairs) : vmae_welch_difference(a->values, a->n, b->values, b->n);
+    vmae_listing_number(listing, difference->p_holm, -1);
+    if (strcmp(verdict, "real") == 0 && kind->direction)
+        vmae_listing_format_text(listing, "real: %s",
+                                 (difference->difference > 0.0) == (kind->direction[1] == 'a') ? "better" : "worse");
+    else
+        vmae_listing_text(listing, verdict);
+    vmae_listing_text(listing, isnan(difference->p) ? NULL : difference->paired ? "paired by seed" : "Welch");
 }
 
 static void add_row(vmae_listing *listing, const char *metric, char letter, const char *settings, const numbers *own,
-                    const numbers *first)
+                    const vmae_difference *difference)
 {
     const vmae_metric_kind *kind = vmae_metric_kind_of(metric);
     const double unit = kind->percent ? 100.0 : 1.0;
@@ -245,33 +252,20 @@ static void add_row(vmae_listing *listing, const char *metric, char letter, cons
     double mean, std;
     char text[96];
     vmae_mean_std(own->values, own->n, &mean, &std);
-    vmae_listing_format_text(listing, "%s", metric);
+    vmae_listing_text(listing, metric);
     vmae_listing_format_text(listing, "%c", letter);
     snprintf(text, sizeof text, "%.*f%s", digits, mean * unit, kind->percent ? " %" : "");
     vmae_listing_number_as(listing, mean, own->n ? text : "no numbers");
     snprintf(text, sizeof text, "%.*f", digits, std * unit);
     vmae_listing_number_as(listing, std, isnan(std) ? NULL : text);
     vmae_listing_integer(listing, (int64_t)own->n);
-    if (own == first || own->n == 0 || first->n == 0) {
+    if (difference) {
+        add_difference(listing, kind, difference);
+    } else {
         for (int i = 0; i < 4; i++)
             vmae_listing_empty(listing);
-        vmae_listing_text(listing, own == first ? "reference" : NULL);
+        vmae_listing_text(listing, letter == 'A' ? "reference" : NULL);
         vmae_listing_text(listing, NULL);
-    } else {
-        const vmae_difference d = difference_of(first, own);
-        const char *verdict = vmae_difference_verdict(&d);
-        const double edges[] = { d.difference, d.low, d.high };
-        for (int i = 0; i < 3; i++) {
-            snprintf(text, sizeof text, "%+.*f", digits, edges[i] * unit);
-            vmae_listing_number_as(listing, edges[i], isnan(edges[i]) ? NULL : text);
-        }
-        vmae_listing_number(listing, d.p, -1);
-        if (strcmp(verdict, "real") == 0 && kind->direction)
-            vmae_listing_format_text(listing, "real: %s",
-                                     (d.difference > 0.0) == (kind->direction[1] == 'a') ? "better" : "worse");
-        else
-            vmae_listing_text(listing, verdict);
-        vmae_listing_text(listing, d.paired ? "paired by seed" : isnan(d.p) ? NULL : "Welch");
     }
     vmae_listing_text(listing, settings);
 }
@@ -305,11 +299,36 @@ static vmae_status default_metrics(comparison *c, const char *parts[METRICS_MAX]
     return VMAE_OK;
 }
 
+/* One metric: every setting with numbers against the first, which was chosen before the numbers were seen. */
+static vmae_status compare_metric(comparison *c, const char *metric, bool best, vmae_listing *listing)
+{
+    static numbers own[GROUPS_MAX];
+    vmae_difference differences[GROUPS_MAX];
+    size_t count = 0;
+    for (size_t g = 0; g < c->count; g++)
+        VMAE_TRY(collect(c, &c->groups[g], metric, best, &own[g]));
+    const vmae_sample reference = sample_of(&own[0]);
+    for (size_t g = 1; g < c->count && reference.n > 0; g++) {
+        const vmae_sample sample = sample_of(&own[g]);
+        if (sample.n > 0)
+            differences[count++] = vmae_sample_difference(&reference, &sample);
+    }
+    vmae_holm(differences, count, count);
+    for (size_t g = 0, i = 0; g < c->count; g++) {
+        const bool held = g > 0 && reference.n > 0 && own[g].n > 0;
+        char *settings = describe(c, g);
+        if (!settings)
+            return VMAE_ENOMEM;
+        add_row(listing, metric, (char)('A' + g), settings, &own[g], held ? &differences[i++] : NULL);
+        free(settings);
+    }
+    return VMAE_OK;
+}
+
 static vmae_status fill(comparison *c, const compare_options *options_given, vmae_listing *listing)
 {
     static const char *const columns[] = { "metric", "setting", "mean", "std",     "n",    "to A",
                                            "low",    "high",    "p",    "verdict", "test", "what differs" };
-    static numbers first, own;
     const char *metrics[METRICS_MAX];
     int metric_count = 0;
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
@@ -320,21 +339,8 @@ static vmae_status fill(comparison *c, const compare_options *options_given, vma
         metric_count = split(options_given->metrics, metrics);
     else
         VMAE_TRY(default_metrics(c, metrics, &metric_count));
-    for (int m = 0; m < metric_count; m++) {
-        VMAE_TRY(collect(c, &c->groups[0], metrics[m], options_given->best, &first));
-        for (size_t g = 0; g < c->count; g++) {
-            char *settings = describe(c, g);
-            if (!settings)
-                return VMAE_ENOMEM;
-            vmae_status st = VMAE_OK;
-            if (g > 0)
-                st = collect(c, &c->groups[g], metrics[m], options_given->best, &own);
-            if (st == VMAE_OK)
-                add_row(listing, metrics[m], (char)('A' + g), settings, g > 0 ? &own : &first, &first);
-            free(settings);
-            VMAE_TRY(st);
-        }
-    }
+    for (int m = 0; m < metric_count; m++)
+        VMAE_TRY(compare_metric(c, metrics[m], options_given->best, listing));
     return VMAE_OK;
 }
 
@@ -354,8 +360,8 @@ static void explain(const comparison *c)
     if (c->count == 1)
         puts("These runs differ by nothing but the seed: there is nothing to compare.");
     else
-        puts("low and high: 95% interval of the difference. noise: the interval holds 0; with several comparisons, one "
-             "in twenty looks real by chance.");
+        puts("low and high: 95% interval of each difference alone. p and the verdict (at 5%): Student's t, with Holm's "
+             "correction over the settings held against A.");
 }
 
 static vmae_status compare_runs(comparison *c, const compare_options *given, vmae_listing *listing, int *code)

@@ -53,9 +53,9 @@ static const char golden_a[] =
     "4                 41.83 ± 0.77  -4.50 real  65.25  70.91 ± 0.39  -2.25 real  84.64       3\n"
     "8                        43.45     -2.88 ?  65.89         71.73     -1.44 ?  84.91  1 of 3\n"
     "D                 46.33 ± 0.22        best  67.66  73.17 ± 0.11        best  86.22       3\n"
-    "  ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise by the 95% "
-    "interval of the difference "
-    "(paired by seed), ? where n is too small to tell.\n"
+    "  ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise at 5% by "
+    "Student's t (paired where both rows have the same seeds, else Welch's), with Holm's correction over every pair of "
+    "rows, as these numbers also chose the best; ? where n is too small to tell.\n"
     "  rank agreement with the paper, top-1: Kendall tau +0.80 over 5 rows, p 0.083\n"
     "  rank agreement with the paper, top-5: Kendall tau +0.80 over 5 rows, p 0.083\n"
     "  missing, 8, seed 2: pretrain diverged: loss is not finite at step 120 (run aa325eed0123)\n"
@@ -84,9 +84,9 @@ static const char golden_c[] =
     "| spatial | 46.52 ± 0.83 | best | 66.03 | 67.66 | 73.26 ± 0.41 | best | 85.01 | 86.22 | 3 |\n"
     "| colour + spatial | 44.53 ± 0.57 | -1.99 real | 67.66 | 66.03 | 72.27 ± 0.28 | -0.99 real | 86.22 | 85.01 | 3 |\n"
     "\n"
-    "- ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise by the 95% "
-    "interval of the difference "
-    "(paired by seed), ? where n is too small to tell.\n"
+    "- ± is the standard deviation over n seeds. \"to best\": distance to the best row; real or noise at 5% by "
+    "Student's t (paired where both rows have the same seeds, else Welch's), with Holm's correction over every pair of "
+    "rows, as these numbers also chose the best; ? where n is too small to tell.\n"
     "- rank agreement with the paper, top-1 (paper, as printed): Kendall tau +0.33 over 3 rows, p 1\n"
     "- rank agreement with the paper, top-1 (paper, by its text): Kendall tau +1.00 over 3 rows, p 0.33\n"
     "- rank agreement with the paper, top-5 (paper, as printed): Kendall tau +0.33 over 3 rows, p 1\n"
@@ -106,15 +106,116 @@ TEST(latex_is_bold_only_where_every_distance_is_real)
 {
     vmae_store *store = sweep_store();
     REQUIRE(store);
-    char *text = printed(store, "b", VMAE_TABLE_LATEX);
-    CHECK_STR(text, "mean & \\textbf{46.48 $\\pm$ 0.19} & 67.66 & \\textbf{73.24 $\\pm$ 0.09} & 86.22 & 3 \\\\\n");
-    CHECK_STR(text, "GeM & 44.44 $\\pm$ 0.46 & 66.92");
+    char *text = printed(store, "c", VMAE_TABLE_LATEX);
+    CHECK_STR(text,
+              "spatial & \\textbf{46.52 $\\pm$ 0.83} & 66.03 & 67.66 & \\textbf{73.26 $\\pm$ 0.41} & 85.01 & 86.22 & "
+              "3 \\\\\n");
+    CHECK_STR(text, "colour & 42.84 $\\pm$ 0.60 & 65.40");
+    free(text);
+    text = printed(store, "b", VMAE_TABLE_LATEX); /* p = 0.035 for max: one of three comparisons */
+    CHECK(!strstr(text, "textbf"));
     free(text);
     text = printed(store, "a", VMAE_TABLE_LATEX); /* row 8 has one seed: nobody can tell */
     CHECK(!strstr(text, "textbf"));
     CHECK_STR(text, "top-1 (\\%)");
     free(text);
     vmae_store_close(store);
+}
+
+typedef struct small_row {
+    const char *label;
+    int first_seed, seeds;
+    double top1;
+} small_row;
+
+/* A sweep of probes alone with these rows, as the table's JSON. */
+static json_t *small_table(const char *metric, const small_row *rows, size_t count)
+{
+    const char *runs = synthetic_folder("small");
+    char *text = NULL, identity[40];
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    fprintf(
+        out,
+        "{\"version\":1,\"sweep\":\"small\",\"scale\":\"demo\",\"grids\":[{\"name\":\"g\",\"title\":\"T\",\"stage\":"
+        "\"probe\",\"metrics\":[{\"metric\":\"%s\"}],\"rows\":[",
+        metric);
+    for (size_t r = 0; r < count; r++) {
+        fprintf(out, "%s{\"label\":\"%s\",\"cells\":[", r ? "," : "", rows[r].label);
+        for (int i = 0; i < rows[r].seeds; i++) {
+            const int seed = rows[r].first_seed + i;
+            snprintf(identity, sizeof identity, "%c%d", (char)('a' + r), seed);
+            synthetic_write(runs, &(synthetic_run){ identity, "probe", seed, NULL, NULL, NULL, 3,
+                                                    rows[r].top1 + 0.001 * seed * seed, "done", NULL });
+            fprintf(out, "%s{\"seed\":%d,\"runs\":{\"probe\":\"%s\"}}", i ? "," : "", seed, identity);
+        }
+        fputs("]}", out);
+    }
+    fputs("]}]}", out);
+    fclose(out);
+    CHECK_OK(vmae_make_folders(synthetic_path(runs, "sweeps")));
+    CHECK_OK(vmae_write_file(synthetic_path(runs, "sweeps/small.json"), text, size));
+    free(text);
+    vmae_store *store = NULL;
+    CHECK_OK(vmae_store_open(&store, synthetic_path(runs, "results.db"), VMAE_STORE_UPDATE));
+    CHECK_OK(vmae_store_ingest(store, runs, NULL));
+    out = open_memstream(&text, &size);
+    CHECK_OK(vmae_table_print(store, "small", NULL, VMAE_TABLE_JSON, out));
+    fclose(out);
+    json_t *root = json_loads(text, 0, NULL);
+    free(text);
+    out = open_memstream(&text, &size);
+    CHECK_OK(vmae_table_print(store, "small", NULL, VMAE_TABLE_LATEX, out));
+    fclose(out);
+    json_object_set_new(json_array_get(root, 0), "latex", json_string(text));
+    free(text);
+    vmae_store_close(store);
+    return root;
+}
+
+static const json_t *value_of(const json_t *root, size_t row)
+{
+    const json_t *rows = json_object_get(json_array_get(root, 0), "rows");
+    return json_array_get(json_object_get(json_array_get(rows, row), "values"), 0);
+}
+
+static bool bold(const json_t *root)
+{
+    return strstr(json_string_value(json_object_get(json_array_get(root, 0), "latex")), "textbf") != NULL;
+}
+
+TEST(the_distance_of_rows_with_other_seeds_is_that_of_their_means)
+{
+    const small_row rows[] = { { "x", 1, 3, 0.5 }, { "y", 2, 3, 0.3 } };
+    json_t *root = small_table("top1", rows, 2);
+    const double x = json_number_value(json_object_get(value_of(root, 0), "mean")),
+                 y = json_number_value(json_object_get(value_of(root, 1), "mean"));
+    CHECK_NEAR(json_number_value(json_object_get(value_of(root, 1), "to_best")), y - x, 1e-15);
+    CHECK_NEAR(y - x, -0.2 + 0.001 * (29 - 14) / 3.0, 1e-12);
+    CHECK_STR(json_string_value(json_object_get(value_of(root, 1), "verdict")), "real");
+    CHECK(bold(root));
+    json_decref(root);
+}
+
+TEST(a_row_alone_is_not_clearly_best)
+{
+    json_t *root = small_table("top1", (const small_row[]){ { "x", 1, 3, 0.5 } }, 1);
+    CHECK_STR(json_string_value(json_object_get(value_of(root, 0), "verdict")), "best");
+    CHECK(!bold(root));
+    json_decref(root);
+}
+
+TEST(nothing_is_best_where_neither_end_is_better)
+{
+    const small_row rows[] = { { "x", 1, 3, 0.5 }, { "y", 1, 3, 0.3 } };
+    json_t *root = small_table("lr", rows, 2);
+    for (size_t r = 0; r < 2; r++) {
+        CHECK(json_is_number(json_object_get(value_of(root, r), "mean")));
+        CHECK(json_is_null(json_object_get(value_of(root, r), "verdict")));
+        CHECK(json_is_null(json_object_get(value_of(root, r), "to_best")));
+    }
+    CHECK(!bold(root));
+    json_decref(root);
 }
 
 TEST(csv_and_json_hold_every_cell)
