@@ -104,6 +104,16 @@ static json_t *config_as_json(const vmae_config *config)
     return map;
 }
 
+/* Which options do not change the numbers, for whoever compares runs without knowing the options. */
+static json_t *speed_options(const vmae_config *config)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; names && i < vmae_config_count(config); i++)
+        if (vmae_config_at(config, i)->role == VMAE_SPEED_ONLY)
+            json_array_append_new(names, json_string(vmae_config_at(config, i)->name));
+    return names;
+}
+
 static vmae_status write_attempt(live_run *live)
 {
     char start[32];
@@ -128,9 +138,10 @@ static vmae_status write_run(live_run *live)
         if (strlen(parent) == VMAE_HASH_HEX - 1)
             json_array_append_new(parents, json_string(parent));
     }
-    json_t *event = json_pack("{s:s, s:s, s:s, s:o, s:o, s:O, s:O}", "type", "run", "identity", live->run.identity,
-                              "protocol", live->run.protocol->name, "config", config_as_json(config), "parents",
-                              parents, "fingerprints", live->fingerprints, "datasets", live->datasets);
+    json_t *event =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:O, s:O}", "type", "run", "identity", live->run.identity, "protocol",
+                  live->run.protocol->name, "config", config_as_json(config), "speed", speed_options(config), "parents",
+                  parents, "fingerprints", live->fingerprints, "datasets", live->datasets);
     if (event && vmae_config_option(config, "seed"))
         json_object_set_new(event, "seed", json_integer((json_int_t)vmae_config_int(config, "seed")));
     return write_event(&live->run, event);
@@ -292,9 +303,10 @@ static vmae_status finish(live_run *live, vmae_status st)
     vmae_status written = live->begun ? VMAE_OK : begin_late(live);
     json_t *message = json_string(sentence);
     if (written == VMAE_OK)
-        written = write_event(&live->run, json_pack("{s:s, s:s, s:o, s:I}", "type", "end", "status", end_status(st),
-                                                    "message", message ? message : json_string("(not UTF-8)"),
-                                                    "last_step", (json_int_t)live->last_step));
+        written =
+            write_event(&live->run, json_pack("{s:s, s:s, s:o, s:I, s:f}", "type", "end", "status", end_status(st),
+                                              "message", message ? message : json_string("(not UTF-8)"), "last_step",
+                                              (json_int_t)live->last_step, "end_seconds", vmae_wall_seconds()));
     else
         json_decref(message);
     const vmae_status closed = vmae_journal_close(live->run.journal);

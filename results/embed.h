@@ -10,7 +10,7 @@ typedef struct vmae_embedded {
     size_t count;
 } vmae_embedded;
 
-extern const vmae_embedded vmae_results_files[]; /* schema.sql and paper/ */
+extern const vmae_embedded vmae_results_files[]; /* schema.sql first, migrations, paper/ */
 extern const vmae_embedded vmae_plots_files[];   /* the gnuplot templates; in vmae_plots */
 
 #endif

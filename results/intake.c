@@ -19,7 +19,7 @@ static const char *const sql_texts[INTAKE_STATEMENTS] = {
     [INTAKE_NAME_ADD] = "INSERT INTO metric_names (name, direction, timing) VALUES (?,?,?)",
     [INTAKE_JOURNAL_NAME] = "INSERT INTO journal_names VALUES (?,?,?)",
     [INTAKE_SUMMARY] = "INSERT OR REPLACE INTO summaries VALUES (?,?,?,?,?,?,?,?)",
-    [INTAKE_CONFIG] = "INSERT OR REPLACE INTO config VALUES (?,?,?)",
+    [INTAKE_CONFIG] = "INSERT OR REPLACE INTO config (run, key, value) VALUES (?,?,?)",
     [INTAKE_FINGERPRINT] = "INSERT OR REPLACE INTO fingerprints VALUES (?,?,?)",
     [INTAKE_MACHINE] = "INSERT OR REPLACE INTO machine_facts VALUES (?,?,?,?)",
 };

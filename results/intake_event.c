@@ -34,6 +34,12 @@ static int64_t integer_of(const json_t *event, const char *name, int64_t missing
     return json_is_integer(value) ? (int64_t)json_integer_value(value) : missing;
 }
 
+static double number_of(const json_t *event, const char *name)
+{
+    const json_t *value = json_object_get(event, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 /* Any value as text: strings as they are, the rest as JSON. Fresh memory. */
 static char *value_text(const json_t *value)
 {
@@ -79,12 +85,13 @@ static vmae_status take_attempt(vmae_intake *intake, json_t *event)
     if (attempt > INT32_MAX)
         return vmae_fail(VMAE_EDATA, "there are too many attempts");
     char *start = json_object_get(event, "start_time") ? value_text(json_object_get(event, "start_time")) : NULL;
-    vmae_status st =
-        vmae_sql_run(intake->store,
-                     "INSERT INTO attempts (run, attempt, host, boot_id, pid, start_time, revision, first_step) "
-                     "VALUES (?,?,?,?,?,?,?,?)",
-                     "iittItti", intake->run, attempt, text_of(event, "host"), text_of(event, "boot_id"),
-                     integer_of(event, "pid", INT64_MIN), start, text_of(event, "revision"), first);
+    vmae_status st = vmae_sql_run(
+        intake->store,
+        "INSERT INTO attempts (run, attempt, host, boot_id, pid, start_time, started, revision, first_step) "
+        "VALUES (?,?,?,?,?,?,?,?,?)",
+        "iittItDti", intake->run, attempt, text_of(event, "host"), text_of(event, "boot_id"),
+        integer_of(event, "pid", INT64_MIN), start, number_of(event, "start_seconds"), text_of(event, "revision"),
+        first);
     free(start);
     VMAE_TRY(st);
     intake->attempt = attempt;
@@ -118,6 +125,10 @@ static vmae_status take_run(vmae_intake *intake, json_t *event)
             VMAE_TRY(vmae_sql_run(intake->store, "INSERT INTO run_parents VALUES (?,?,?)", "iit", intake->run,
                                   (int64_t)i, json_string_value(json_array_get(parents, i))));
     VMAE_TRY(take_members(intake, json_object_get(event, "config"), INTAKE_CONFIG));
+    const json_t *speed = json_object_get(event, "speed");
+    for (size_t i = 0; i < json_array_size(speed); i++)
+        VMAE_TRY(vmae_sql_run(intake->store, "UPDATE config SET speed_only = 1 WHERE run = ? AND key = ?", "it",
+                              intake->run, json_string_value(json_array_get(speed, i))));
     return take_members(intake, json_object_get(event, "fingerprints"), INTAKE_FINGERPRINT);
 }
 
@@ -150,11 +161,12 @@ static vmae_status take_end(vmae_intake *intake, const json_t *event)
     if (intake->attempt == 0)
         return vmae_fail(VMAE_EDATA, "an \"end\" event comes before the first attempt");
     return vmae_sql_run(intake->store,
-                        "UPDATE attempts SET status = ?3, message = ?4, "
+                        "UPDATE attempts SET status = ?3, message = ?4, ended = ?6, "
                         "last_step = CASE WHEN ?5 IS NULL THEN last_step ELSE max(coalesce(last_step, ?5), ?5) END "
                         "WHERE run = ?1 AND attempt = ?2",
-                        "iittI", intake->run, intake->attempt, status && known_status(status) ? status : "unknown",
-                        text_of(event, "message"), integer_of(event, "last_step", INT64_MIN));
+                        "iittID", intake->run, intake->attempt, status && known_status(status) ? status : "unknown",
+                        text_of(event, "message"), integer_of(event, "last_step", INT64_MIN),
+                        number_of(event, "end_seconds"));
 }
 
 vmae_status vmae_intake_event(vmae_intake *intake, const char *text, size_t count)

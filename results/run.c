@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static vmae_status find_number(vmae_store *store, const char *name, vmae_run *run, bool *found)
+static vmae_status find_number(vmae_store *store, const char *name, vmae_stored_run *run, bool *found)
 {
     sqlite3_stmt *row = NULL;
     VMAE_TRY(vmae_sql_query(store, &row, "SELECT id, identity FROM runs WHERE id = ?", "i",
@@ -27,8 +27,8 @@ static vmae_status find_number(vmae_store *store, const char *name, vmae_run *ru
 }
 
 /* Identities that begin with the name: a range of the index. */
-static vmae_status find_prefix(vmae_store *store, const char *name, vmae_run *run, size_t *matches, char *candidates,
-                               size_t size)
+static vmae_status find_prefix(vmae_store *store, const char *name, vmae_stored_run *run, size_t *matches,
+                               char *candidates, size_t size)
 {
     sqlite3_stmt *rows = NULL;
     bool row;
@@ -60,7 +60,7 @@ static vmae_status find_prefix(vmae_store *store, const char *name, vmae_run *ru
     return st;
 }
 
-vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_run *run, bool *found)
+vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run, bool *found)
 {
     const size_t length = strlen(name);
     *found = false;
@@ -120,18 +120,15 @@ static double boot_seconds(void)
     return (double)(now.tv_sec - since.tv_sec) + 1e-9 * (double)(now.tv_nsec - since.tv_nsec);
 }
 
-/* The process id was given to another process that began after ours was logged. */
-static bool reused(const char *start_time, double start_ticks)
+/* The process id was given to another process that began after ours was logged. Ours began a little before that; the
+ * slack is for clocks that were set in between. */
+static bool reused(double started, double start_ticks)
 {
-    char *end;
-    const double logged = start_time ? strtod(start_time, &end) : NAN;
-    if (isnan(logged) || end == start_time || *end || isnan(start_ticks) || logged == start_ticks)
-        return false;
-    const double began = boot_seconds() + start_ticks / (double)sysconf(_SC_CLK_TCK);
-    return logged > 1e9 && began > logged + 5.0;
+    static const double slack_s = 5.0;
+    return boot_seconds() + start_ticks / (double)sysconf(_SC_CLK_TCK) > started + slack_s; /* false for NaN */
 }
 
-vmae_liveness vmae_process_liveness(const char *host, const char *boot_id, int64_t pid, const char *start_time)
+vmae_liveness vmae_process_liveness(const char *host, const char *boot_id, int64_t pid, double started)
 {
     char here[256] = "", boot[64], state = 0;
     double start_ticks = NAN;
@@ -145,7 +142,7 @@ vmae_liveness vmae_process_liveness(const char *host, const char *boot_id, int64
         return VMAE_ELSEWHERE;
     if (kill((pid_t)pid, 0) != 0 && errno == ESRCH)
         return VMAE_DEAD;
-    if (process_state(pid, &state, &start_ticks) && (state == 'Z' || state == 'X' || reused(start_time, start_ticks)))
+    if (process_state(pid, &state, &start_ticks) && (state == 'Z' || state == 'X' || reused(started, start_ticks)))
         return VMAE_DEAD;
     return VMAE_ALIVE;
 }
@@ -159,14 +156,14 @@ const char *vmae_run_status(vmae_store *store, int64_t run, const char *stored)
     sqlite3_stmt *row = NULL;
     bool found = false;
     vmae_liveness liveness = VMAE_ELSEWHERE;
-    if (vmae_sql_query(
-            store, &row,
-            "SELECT host, boot_id, pid, start_time FROM attempts WHERE run = ? ORDER BY attempt DESC LIMIT 1", "i",
-            run) == VMAE_OK &&
+    if (vmae_sql_query(store, &row,
+                       "SELECT host, boot_id, pid, started FROM attempts WHERE run = ? ORDER BY attempt DESC LIMIT 1",
+                       "i", run) == VMAE_OK &&
         vmae_sql_step(store, row, &found) == VMAE_OK && found)
         liveness =
             vmae_process_liveness((const char *)sqlite3_column_text(row, 0), (const char *)sqlite3_column_text(row, 1),
-                                  sqlite3_column_int64(row, 2), (const char *)sqlite3_column_text(row, 3));
+                                  sqlite3_column_int64(row, 2),
+                                  sqlite3_column_type(row, 3) == SQLITE_NULL ? NAN : sqlite3_column_double(row, 3));
     sqlite3_finalize(row);
     return liveness == VMAE_DEAD ? "stopped" : "running";
 }

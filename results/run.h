@@ -4,14 +4,14 @@
 
 #include "results/results.h"
 
-typedef struct vmae_run {
+typedef struct vmae_stored_run {
     int64_t id;
     char identity[129];
-} vmae_run;
+} vmae_stored_run;
 
 /* `name` is a run's number as `list` shows it, its identity, or the beginning of it. *found false with a sentence if
  * nothing matches; VMAE_EUSER lists the candidates if several do. */
-vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_run *run, bool *found);
+vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run, bool *found);
 
 typedef enum vmae_liveness {
     VMAE_ALIVE,
@@ -19,10 +19,9 @@ typedef enum vmae_liveness {
     VMAE_ELSEWHERE /* another host: cannot be told from here */
 } vmae_liveness;
 
-/* Does the process still run that made this attempt? By host, boot, process id and, against reused ids, start time
- * (seconds since 1970, or clock ticks since boot as in /proc/<pid>/stat; other texts are not looked at). A zombie is
- * dead. */
-vmae_liveness vmae_process_liveness(const char *host, const char *boot_id, int64_t pid, const char *start_time);
+/* Does the process still run that made this attempt? By host, boot, process id and, against reused ids, when it began
+ * (seconds since 1970; NaN if unknown). A zombie is dead. */
+vmae_liveness vmae_process_liveness(const char *host, const char *boot_id, int64_t pid, double started);
 
 /* The status that people see: "stopped" for a run that recorded no end and whose process is gone. Static text. */
 const char *vmae_run_status(vmae_store *store, int64_t run, const char *stored);

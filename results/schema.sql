@@ -1,6 +1,6 @@
--- schema.sql, version 1. Fed from the journals and sweep files; every number in a table or a plot comes from here.
--- A change is a new migration in store.c, never an edit of a released version. All values are bound.
-PRAGMA user_version = 1;
+-- schema.sql, version 2. Fed from the journals and sweep files; every number in a table or a plot comes from here.
+-- A change is a new migrate_N_to_M.sql and the same here (its columns last, as ALTER TABLE adds them). All values are bound.
+PRAGMA user_version = 2;
 
 CREATE TABLE runs (
     id        INTEGER PRIMARY KEY,    -- the number that `list` shows; local to this file
@@ -36,8 +36,15 @@ CREATE TABLE attempts (               -- one process each; where the host and th
     message    TEXT,
     first_wall REAL,                  -- seconds since 1970 of its first and last metric
     last_wall  REAL,
+    started    REAL,                  -- seconds since 1970 when it began, and when it recorded its end
+    ended      REAL,
     PRIMARY KEY (run, attempt)
 ) STRICT, WITHOUT ROWID;
+
+-- How long each run took: of an attempt that recorded no end, what it measured last.
+CREATE VIEW run_times AS
+SELECT run, sum(max(0.0, coalesce(ended, last_wall, started) - coalesce(started, first_wall))) AS seconds
+FROM attempts GROUP BY run;
 
 CREATE TABLE machine_facts (
     run     INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -51,6 +58,7 @@ CREATE TABLE config (                 -- fully resolved: enough to repeat the ru
     run   INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     key   TEXT NOT NULL,
     value TEXT NOT NULL,
+    speed_only INTEGER NOT NULL DEFAULT 0 CHECK (speed_only IN (0, 1)), -- threads, paths: does not change the numbers
     PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;
 
@@ -158,8 +166,17 @@ CREATE TABLE sweeps (
     data     TEXT NOT NULL,           -- in words, for headings
     revision TEXT NOT NULL,
     hash     TEXT NOT NULL,           -- of the file it came from
+    title    TEXT,
     UNIQUE (name, scale)
 ) STRICT;
+
+CREATE TABLE sweep_overrides (        -- what the command line changed: "train.epochs=5", "probe:probe.epochs=5"
+    sweep      INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
+    n          INTEGER NOT NULL,
+    assignment TEXT NOT NULL,
+    speed_only INTEGER NOT NULL CHECK (speed_only IN (0, 1)), -- data_root, threads: the numbers stay those of the scale
+    PRIMARY KEY (sweep, n)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sweep_grids (
     sweep INTEGER NOT NULL REFERENCES sweeps ON DELETE CASCADE,
@@ -169,6 +186,7 @@ CREATE TABLE sweep_grids (
     paper TEXT,                       -- the paper's table: 'table3a'
     axis  TEXT NOT NULL,              -- heading of the row labels
     stage TEXT NOT NULL,              -- the stage whose numbers fill the table
+    note  TEXT,                       -- a line below the table
     PRIMARY KEY (sweep, grid),
     UNIQUE (sweep, name)
 ) STRICT;

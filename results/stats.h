@@ -14,7 +14,7 @@ double vmae_student_quantile(double p, double df); /* 0 < p < 1 */
 /* Mean and standard deviation (n - 1 in the denominator); NaN where there are too few. */
 void vmae_mean_std(const double *values, size_t n, double *mean, double *std);
 
-/* The numbers of one setting, one a seed; seeds ascending, each once. */
+/* The numbers of one setting, one a seed; each seed once, in the same order everywhere. */
 typedef struct vmae_sample {
     const double *values;
     const int64_t *seeds;

@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x564d4145, /* "VMAE" */ BUSY_MS = 20000, PAUSE_MS = 20 };
+enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x564d4145, /* "VMAE" */ BUSY_MS = 20000, PAUSE_MS = 20 };
 
 struct vmae_store {
     sqlite3 *db;
@@ -23,9 +23,6 @@ struct vmae_store {
     char journal_mode[16];
     bool read_only;
 };
-
-/* Step n - 1 brings version n to version n + 1. A released one is never changed. */
-static const char *const migrations[] = { NULL };
 
 bool vmae_store_read_only(const vmae_store *store)
 {
@@ -162,6 +159,17 @@ static vmae_status choose_journal_mode(vmae_store *store)
     return vmae_sql_script(store, "PRAGMA synchronous = NORMAL");
 }
 
+/* migrate_<from>_to_<from + 1>.sql: a released one is never changed. */
+static vmae_status migrate(vmae_store *store, int64_t from)
+{
+    char name[64];
+    snprintf(name, sizeof name, "migrate_%lld_to_%lld.sql", (long long)from, (long long)from + 1);
+    for (const vmae_embedded *file = vmae_results_files; file->name; file++)
+        if (strcmp(file->name, name) == 0)
+            return vmae_sql_script(store, file->text);
+    return vmae_fail(VMAE_EINTERNAL, "%s was not compiled in", name);
+}
+
 /* Version 0 and empty: a new file. Runs inside the caller's write transaction, so that parallel first starts do it
  * once. */
 static vmae_status create_or_migrate(vmae_store *store)
@@ -177,8 +185,7 @@ static vmae_status create_or_migrate(vmae_store *store)
         return vmae_paper_load(store);
     }
     for (int64_t from = version; from >= 1 && from < SCHEMA_VERSION; from++)
-        if (migrations[from - 1])
-            VMAE_TRY(vmae_sql_script(store, migrations[from - 1]));
+        VMAE_TRY(migrate(store, from));
     return VMAE_OK;
 }
 
@@ -196,10 +203,11 @@ static vmae_status check_version(vmae_store *store)
                          "give another --db",
                          store->path, (long long)version, SCHEMA_VERSION);
     if (version < SCHEMA_VERSION)
-        return vmae_fail(VMAE_EUSER,
-                         "%s has schema version %lld and cannot be brought to %d where it can only be read; copy it to "
-                         "a folder that can be written",
-                         store->path, (long long)version, SCHEMA_VERSION);
+        return vmae_fail(
+            VMAE_EUSER,
+            "%s has schema version %lld; this program reads %d: `vicmae-results ingest` with this database "
+            "brings it there (where it can be written: else copy it first)",
+            store->path, (long long)version, SCHEMA_VERSION);
     return VMAE_OK;
 }
 

@@ -100,14 +100,44 @@ static vmae_status store_grid(place *at, const json_t *grid)
                               at->sweep, name));
     if (twice)
         return vmae_fail(VMAE_EDATA, "grid %s is there twice", name);
-    VMAE_TRY(vmae_sql_run(at->store, "INSERT INTO sweep_grids VALUES (?,?,?,?,?,?,?)", "iittttt", at->sweep, at->grid,
-                          name, title, text_or_null(grid, "paper"), axis ? axis : "setting", stage));
+    VMAE_TRY(vmae_sql_run(at->store, "INSERT INTO sweep_grids VALUES (?,?,?,?,?,?,?,?)", "iitttttt", at->sweep,
+                          at->grid, name, title, text_or_null(grid, "paper"), axis ? axis : "setting", stage,
+                          text_or_null(grid, "note")));
     for (size_t i = 0; i < json_array_size(metrics); i++)
         VMAE_TRY(store_metric(at, (int64_t)i, json_array_get(metrics, i)));
     for (size_t i = 0; i < json_array_size(rows); i++) {
         at->row = (int64_t)i;
         snprintf(at->text, sizeof at->text, "grid %s, row %zu", name, i + 1);
         VMAE_TRY(store_row(at, json_array_get(rows, i)));
+    }
+    return VMAE_OK;
+}
+
+static bool is_listed(const json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(text, json_string_value(json_array_get(list, i))) == 0)
+            return true;
+    return false;
+}
+
+/* "overrides" are all that the command line changed, "overrides_of_speed" those of them that change no number. */
+static vmae_status store_overrides(vmae_store *store, int64_t sweep, const json_t *root)
+{
+    static const char *const names[] = { "overrides", "overrides_of_speed" };
+    const json_t *lists[2];
+    for (int l = 0; l < 2; l++) {
+        lists[l] = json_object_get(root, names[l]);
+        if (lists[l] && !json_is_array(lists[l]))
+            return vmae_fail(VMAE_EDATA, "sweep: \"%s\" is not a list", names[l]);
+        for (size_t i = 0; i < json_array_size(lists[l]); i++)
+            if (!json_is_string(json_array_get(lists[l], i)))
+                return vmae_fail(VMAE_EDATA, "sweep: \"%s\" holds what is not a text", names[l]);
+    }
+    for (size_t i = 0; i < json_array_size(lists[0]); i++) {
+        const char *text = json_string_value(json_array_get(lists[0], i));
+        VMAE_TRY(vmae_sql_run(store, "INSERT INTO sweep_overrides VALUES (?,?,?,?)", "iiti", sweep, (int64_t)i, text,
+                              (int64_t)is_listed(lists[1], text)));
     }
     return VMAE_OK;
 }
@@ -128,10 +158,13 @@ static vmae_status store_sweep(vmae_store *store, const json_t *root, const char
     data = text_or_null(root, "data");
     revision = text_or_null(root, "revision");
     VMAE_TRY(vmae_sql_run(store, "DELETE FROM sweeps WHERE name = ? AND scale = ?", "tt", name, scale));
-    VMAE_TRY(vmae_sql_run(store, "INSERT INTO sweeps (name, scale, config, data, revision, hash) VALUES (?,?,?,?,?,?)",
-                          "tttttt", name, scale, config ? config : "", data ? data : "", revision ? revision : "",
-                          hash));
+    VMAE_TRY(vmae_sql_run(store,
+                          "INSERT INTO sweeps (name, scale, config, data, revision, hash, title) "
+                          "VALUES (?,?,?,?,?,?,?)",
+                          "ttttttt", name, scale, config ? config : "", data ? data : "", revision ? revision : "",
+                          hash, text_or_null(root, "title")));
     place at = { .store = store, .sweep = sqlite3_last_insert_rowid(vmae_store_sqlite(store)) };
+    VMAE_TRY(store_overrides(store, at.sweep, root));
     for (size_t i = 0; i < json_array_size(grids); i++) {
         at.grid = (int64_t)i;
         VMAE_TRY(store_grid(&at, json_array_get(grids, i)));

@@ -1,18 +1,24 @@
 /* journal.h -- a run's append-only journal: the truth about what the run did and measured.
  *
  * File: the 8 bytes "VMAEJNL1", then records. A record is u32 length, u32 crc32 of the payload (zlib's), payload; all
- * integers little-endian. payload[0] is the kind: 'E'  event: a JSON object, UTF-8 (see below) 'N'  metric name: u32 id
- * (counted from 0 in each file), then the name, no final 0 'M'  metrics: i64 step, f64 wall-clock seconds, u32 count,
- * then count x (u32 name id, f64 value); NaN and infinities allowed
+ * integers little-endian. payload[0] is the kind:
+ *   'E'  event: a JSON object, UTF-8 (see below)
+ *   'N'  metric name: u32 id (counted from 0 in each file), then the name, no final 0
+ *   'M'  metrics: i64 step, f64 wall-clock seconds, u32 count, then count x (u32 name id, f64 value); NaN and
+ *        infinities allowed
  *
  * Events have a "type":
- *   "attempt"  a process starts on this run: attempt (counted from 1), host, boot_id, pid, start_time, first_step,
- * revision, machine {...} "run"      what the run is: identity, protocol, config {key: value text}, seed, parents
- * [identity], fingerprints {...} "skipped"  a bad sample: dataset, sample, reason "artefact" a file the run made: kind
- * ("checkpoint", "picture", ...), path relative to the run's folder, sha256, bytes "end"      how the attempt ended:
- * status ("done", "failed", "diverged", "interrupted"), message, last_step Metrics belong to the attempt record before
- * them. A resumed attempt begins at first_step; rows of earlier attempts with step > first_step are superseded (they
- * stay in the file).
+ *   "attempt"   a process starts on this run: attempt (counted from 1), host, boot_id, pid, start_time (for people),
+ *               start_seconds (since 1970), first_step, revision, machine {...}
+ *   "run"       what the run is: identity, protocol, config {key: value text}, speed [keys that do not change the
+ *               numbers], seed, parents [identity], fingerprints {...}, datasets {...}
+ *   "skipped"   a bad sample: dataset, sample, reason
+ *   "artefact"  a file the run made: kind ("checkpoint", "picture", ...), path relative to the run's folder, sha256,
+ *               bytes
+ *   "end"       how the attempt ended: status ("done", "failed", "diverged", "interrupted"), message, last_step,
+ *               end_seconds
+ * Metrics belong to the attempt record before them. A resumed attempt begins at first_step; rows of earlier attempts
+ * with step > first_step are superseded (they stay in the file).
  *
  * One record is one write(2). fdatasync runs by time (every 5 s and on close), not by step. On opening for append a
  * torn last record is cut off, and said. A damaged record in the middle is an error. */

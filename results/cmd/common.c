@@ -118,7 +118,7 @@ int cmd_failed(vmae_status status)
     return vmae_exit_code(status);
 }
 
-int cmd_find_run(vmae_store *store, const char *name, vmae_run *run)
+int cmd_find_run(vmae_store *store, const char *name, vmae_stored_run *run)
 {
     bool found = false;
     const vmae_status st = vmae_run_find(store, name, run, &found);

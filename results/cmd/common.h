@@ -36,7 +36,7 @@ vmae_status cmd_open_to_write(const cmd_options *options, vmae_store **store);
 int cmd_failed(vmae_status status);
 
 /* 0, or an exit code after printing why: 3 if no run is called so, 2 if several are. */
-int cmd_find_run(vmae_store *store, const char *name, vmae_run *run);
+int cmd_find_run(vmae_store *store, const char *name, vmae_stored_run *run);
 
 /* Prints a listing on stdout: exit code 0, or 3 if it has no row. */
 int cmd_print(vmae_listing *listing, const cmd_options *options);

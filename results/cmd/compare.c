@@ -64,6 +64,7 @@ static const struct argp argp = {
 
 typedef struct member {
     int64_t run, seed;
+    size_t seeds; /* which of comparison.seeds */
 } member;
 
 typedef struct group {
@@ -78,11 +79,36 @@ typedef struct comparison {
     vmae_arena *arena;
     group groups[GROUPS_MAX];
     size_t count;
-    size_t added; /* runs that were not named */
+    size_t added;       /* runs that were not named */
+    const char **seeds; /* every seed there is, with those of parents where they differ: what is paired */
+    size_t seed_count, seed_room;
 } comparison;
 
-static vmae_status add_member(comparison *c, group *to, int64_t run, int64_t seed)
+static vmae_status find_or_add_seeds(comparison *c, const char *seeds, size_t *which)
 {
+    for (*which = 0; *which < c->seed_count; ++*which)
+        if (strcmp(c->seeds[*which], seeds) == 0)
+            return VMAE_OK;
+    if (c->seed_count == c->seed_room) {
+        c->seed_room = c->seed_room ? c->seed_room * 2 : 16;
+        const char **more = vmae_arena_calloc(c->arena, c->seed_room, sizeof *more);
+        if (!more)
+            return VMAE_ENOMEM;
+        if (c->seed_count)
+            memcpy(more, c->seeds, c->seed_count * sizeof *more);
+        c->seeds = more;
+    }
+    const char *copy = vmae_arena_strdup(c->arena, seeds);
+    if (!copy)
+        return VMAE_ENOMEM;
+    c->seeds[c->seed_count++] = copy;
+    return VMAE_OK;
+}
+
+static vmae_status add_member(comparison *c, group *to, int64_t run, int64_t seed, const char *seeds)
+{
+    size_t which;
+    VMAE_TRY(find_or_add_seeds(c, seeds, &which));
     for (size_t i = 0; i < to->count; i++)
         if (to->members[i].run == run)
             return VMAE_OK;
@@ -95,7 +121,7 @@ static vmae_status add_member(comparison *c, group *to, int64_t run, int64_t see
             memcpy(members, to->members, to->count * sizeof *members);
         to->members = members;
     }
-    to->members[to->count++] = (member){ run, seed };
+    to->members[to->count++] = (member){ run, seed, which };
     return VMAE_OK;
 }
 
@@ -121,15 +147,16 @@ static vmae_status add_named(comparison *c, int64_t run)
             return vmae_fail(VMAE_EUSER, "at most %d settings can be compared at once", GROUPS_MAX);
         c->groups[c->count++] = (group){ .settings = settings, .protocol = protocol };
     }
-    return add_member(c, &c->groups[i], run, seed);
+    return add_member(c, &c->groups[i], run, seed, settings.seeds);
 }
 
 /* Finished runs that might be of the same settings: the first setting of its own that differs rules a run out quickly.
  */
 static const char others_sql[] =
     "SELECT r.id, coalesce(r.seed, 0) FROM runs AS r WHERE r.protocol = ?1 AND r.status = 'done' AND NOT EXISTS ("
-    "SELECT 1 FROM config AS mine WHERE mine.run = ?2 AND mine.key <> 'seed' AND mine.key NOT GLOB '*.seed' "
-    "AND mine.value IS NOT (SELECT value FROM config AS other WHERE other.run = r.id AND other.key = mine.key)) "
+    "SELECT 1 FROM config AS mine WHERE mine.run = ?2 AND mine.speed_only = 0 "
+    "AND mine.key NOT IN ('seed', 'checkpoint', 'parent') AND mine.value IS NOT (SELECT value FROM config AS other "
+    "WHERE other.run = r.id AND other.key = mine.key)) "
     "ORDER BY r.id";
 
 static vmae_status add_other_seeds_of(comparison *c, group *to)
@@ -144,7 +171,7 @@ static vmae_status add_other_seeds_of(comparison *c, group *to)
         const size_t before = to->count;
         st = scratch ? vmae_settings_load(&settings, c->store, sqlite3_column_int64(rows, 0), scratch) : VMAE_ENOMEM;
         if (st == VMAE_OK && vmae_settings_equal(&settings, &to->settings))
-            st = add_member(c, to, sqlite3_column_int64(rows, 0), sqlite3_column_int64(rows, 1));
+            st = add_member(c, to, sqlite3_column_int64(rows, 0), sqlite3_column_int64(rows, 1), settings.seeds);
         c->added += to->count - before;
         vmae_arena_free(scratch);
         if (st != VMAE_OK)
@@ -159,6 +186,32 @@ static vmae_status add_other_seeds(comparison *c)
 {
     for (size_t i = 0; i < c->count; i++)
         VMAE_TRY(add_other_seeds_of(c, &c->groups[i]));
+    return VMAE_OK;
+}
+
+static int by_seed(const void *a, const void *b)
+{
+    const member *x = a, *y = b;
+    if (x->seed != y->seed)
+        return x->seed < y->seed ? -1 : 1;
+    return x->seeds != y->seeds ? (x->seeds < y->seeds ? -1 : 1) : (x->run > y->run) - (x->run < y->run);
+}
+
+/* Every group in the order of its seeds, each of them once: two runs of a seed would count twice what chance did once.
+ */
+static vmae_status sort_seeds(comparison *c)
+{
+    for (size_t g = 0; g < c->count; g++) {
+        const member *members = c->groups[g].members;
+        qsort(c->groups[g].members, c->groups[g].count, sizeof(member), by_seed);
+        for (size_t i = 1; i < c->groups[g].count; i++)
+            if (members[i].seeds == members[i - 1].seeds)
+                return vmae_fail(
+                    VMAE_EUSER,
+                    "runs %lld and %lld have the same settings, data and seed (%s), so only one of them can "
+                    "count (were they made by different versions?); name it, and use --only",
+                    (long long)members[i - 1].run, (long long)members[i].run, c->seeds[members[i].seeds]);
+    }
     return VMAE_OK;
 }
 
@@ -190,12 +243,6 @@ typedef struct numbers {
     size_t n;
 } numbers;
 
-static int by_seed(const void *a, const void *b)
-{
-    const member *x = a, *y = b;
-    return x->seed != y->seed ? (x->seed < y->seed ? -1 : 1) : (x->run > y->run) - (x->run < y->run);
-}
-
 static vmae_status collect(comparison *c, const group *from, const char *metric, bool best, numbers *result)
 {
     result->n = 0;
@@ -209,7 +256,7 @@ static vmae_status collect(comparison *c, const group *from, const char *metric,
         const vmae_status st = vmae_sql_step(c->store, row, &found);
         const int column = best ? 1 : 0;
         if (st == VMAE_OK && found && sqlite3_column_type(row, column) != SQLITE_NULL) {
-            result->seeds[result->n] = from->members[i].seed;
+            result->seeds[result->n] = (int64_t)from->members[i].seeds;
             result->values[result->n++] = sqlite3_column_double(row, column);
         }
         sqlite3_finalize(row);
@@ -333,8 +380,6 @@ static vmae_status fill(comparison *c, const compare_options *options_given, vma
     int metric_count = 0;
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         vmae_listing_column(listing, columns[i]);
-    for (size_t g = 0; g < c->count; g++)
-        qsort(c->groups[g].members, c->groups[g].count, sizeof(member), by_seed);
     if (options_given->metrics)
         metric_count = split(options_given->metrics, metrics);
     else
@@ -350,8 +395,7 @@ static void explain(const comparison *c)
     for (size_t g = 0; g < c->count; g++) {
         printf("%c: run%s", (int)('A' + g), c->groups[g].count == 1 ? "" : "s");
         for (size_t i = 0; i < c->groups[g].count && i < 20; i++)
-            printf(" %lld (seed %lld)", (long long)c->groups[g].members[i].run,
-                   (long long)c->groups[g].members[i].seed);
+            printf(" %lld (seed %s)", (long long)c->groups[g].members[i].run, c->seeds[c->groups[g].members[i].seeds]);
         puts(c->groups[g].count > 20 ? " ..." : "");
     }
     if (c->added)
@@ -367,13 +411,14 @@ static void explain(const comparison *c)
 static vmae_status compare_runs(comparison *c, const compare_options *given, vmae_listing *listing, int *code)
 {
     for (int i = 0; i < given->name_count; i++) {
-        vmae_run run;
+        vmae_stored_run run;
         if ((*code = cmd_find_run(c->store, given->names[i], &run)) != 0)
             return VMAE_OK;
         VMAE_TRY(add_named(c, run.id));
     }
     if (!given->only)
         VMAE_TRY(add_other_seeds(c));
+    VMAE_TRY(sort_seeds(c));
     return fill(c, given, listing);
 }
 

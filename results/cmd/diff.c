@@ -102,7 +102,7 @@ static void add_value(vmae_listing *listing, sqlite3_stmt *row, int value, int s
     }
 }
 
-static vmae_status fill(vmae_listing *listing, vmae_store *store, const vmae_run runs[2], bool all)
+static vmae_status fill(vmae_listing *listing, vmae_store *store, const vmae_stored_run runs[2], bool all)
 {
     sqlite3_stmt *rows = NULL;
     bool row;
@@ -141,7 +141,7 @@ int cmd_diff(int argc, char **argv)
     diff_options diff = { .all = false };
     cmd_parse(&argp, argc, argv, &diff);
     vmae_store *store = NULL;
-    vmae_run runs[2];
+    vmae_stored_run runs[2];
     vmae_listing *listing = vmae_listing_new();
     vmae_status st = listing ? cmd_open(&diff.common, &store) : VMAE_ENOMEM;
     int code = st == VMAE_OK ? 0 : cmd_failed(st);

@@ -103,12 +103,12 @@ static vmae_status write_csv(vmae_store *store, const char *run, bool heading)
 
 static int by_identity(const void *a, const void *b)
 {
-    return strcmp(((const vmae_run *)a)->identity, ((const vmae_run *)b)->identity);
+    return strcmp(((const vmae_stored_run *)a)->identity, ((const vmae_stored_run *)b)->identity);
 }
 
 static int export_runs(vmae_store *store, const export_options *export)
 {
-    static vmae_run runs[RUNS_MAX];
+    static vmae_stored_run runs[RUNS_MAX];
     uint64_t rows = 0, all = 0;
     for (int i = 0; i < export->run_count; i++) {
         const int code = cmd_find_run(store, export->runs[i], &runs[i]);

@@ -159,12 +159,11 @@ static vmae_status check_key(vmae_store *store, const char *key)
 static vmae_status build_query(const list_options *list, vmae_store *store, int64_t sweep, sqlite3_stmt **rows)
 {
     char sql[4096];
-    size_t used =
-        (size_t)snprintf(sql, sizeof sql,
-                         "SELECT r.id, r.identity, r.protocol, r.seed, r.status, r.last_step, "
-                         "(SELECT sum(last_wall - first_wall) FROM attempts WHERE run = r.id), r.damage FROM runs AS r "
-                         "WHERE (?1 IS NULL OR r.protocol = ?1) "
-                         "AND (?2 < 0 OR r.identity IN (SELECT identity FROM sweep_cells WHERE sweep = ?2))");
+    size_t used = (size_t)snprintf(sql, sizeof sql,
+                                   "SELECT r.id, r.identity, r.protocol, r.seed, r.status, r.last_step, "
+                                   "(SELECT seconds FROM run_times WHERE run = r.id), r.damage FROM runs AS r "
+                                   "WHERE (?1 IS NULL OR r.protocol = ?1) "
+                                   "AND (?2 < 0 OR r.identity IN (SELECT identity FROM sweep_cells WHERE sweep = ?2))");
     for (int i = 0; i < list->condition_count; i++) {
         const char *fact = key_sql(list->conditions[i].key);
         VMAE_TRY(check_key(store, list->conditions[i].key));

@@ -53,7 +53,7 @@ static const struct argp argp = {
 static int draw(vmae_store *store, const plot_options *plot)
 {
     vmae_plot_report report = { 0 };
-    vmae_run run;
+    vmae_stored_run run;
     int64_t sweep = 0, named = 0;
     vmae_status st = vmae_sql_integer(
         store, &named, 0, "SELECT 1 FROM sweeps WHERE name = ?1 OR name || '-' || scale = ?1", "t", plot->what);

@@ -56,7 +56,8 @@ static const struct {
     { "fingerprints", "Data", "SELECT name, value FROM fingerprints WHERE run = ?1 ORDER BY name" },
     { "attempts", "Attempts",
       "SELECT attempt, host, pid, start_time AS started, revision, first_step, last_step, valid_to, "
-      "coalesce(status, 'no end recorded') AS ended, message FROM attempts WHERE run = ?1 ORDER BY attempt" },
+      "round(coalesce(ended, last_wall) - coalesce(started, first_wall), 1) AS seconds, coalesce(status, 'no end "
+      "recorded') AS ended, message FROM attempts WHERE run = ?1 ORDER BY attempt" },
     { "machine", "Machine (last attempt)",
       "SELECT name, value FROM machine_facts WHERE run = ?1 AND attempt = (SELECT max(attempt) "
       "FROM machine_facts WHERE run = ?1) ORDER BY name" },
@@ -107,7 +108,7 @@ static void print_log_tail(const char *folder)
     free(path);
 }
 
-static vmae_status show(vmae_store *store, const show_options *options, const vmae_run *run)
+static vmae_status show(vmae_store *store, const show_options *options, const vmae_stored_run *run)
 {
     sqlite3_stmt *row = NULL;
     bool found = false;
@@ -161,7 +162,7 @@ int cmd_show(int argc, char **argv)
     show_options options = { .run = NULL };
     cmd_parse(&argp, argc, argv, &options);
     vmae_store *store = NULL;
-    vmae_run run;
+    vmae_stored_run run;
     vmae_status st = cmd_open(&options.common, &store);
     int code = st == VMAE_OK ? cmd_find_run(store, options.run, &run) : cmd_failed(st);
     if (code == 0 && (st = show(store, &options, &run)) != VMAE_OK)

@@ -37,25 +37,29 @@ void synthetic_attempt(vmae_journal *journal, const synthetic_run *run, int atte
     char text[2048], parent[200] = "";
     snprintf(text, sizeof text,
              "{\"type\":\"attempt\",\"attempt\":%d,\"host\":\"testbed\",\"boot_id\":\"b0\",\"pid\":4242,\"start_time\":"
-             "\"2026-01-02T03:04:05Z\","
+             "\"2026-01-02T03:04:05Z\",\"start_seconds\":1767323045.25,"
              "\"first_step\":%d,\"revision\":\"abc123\",\"machine\":{\"cpu\":\"Testium 9000\",\"threads\":2}}",
              attempt, first_step);
     CHECK_OK(vmae_journal_event(journal, text));
     if (run->parent)
         snprintf(parent, sizeof parent, "\"%s\"", run->parent);
-    snprintf(text, sizeof text,
-             "{\"type\":\"run\",\"identity\":\"%s\",\"protocol\":\"%s\",\"config\":%s,\"seed\":%d,\"parents\":[%s],"
-             "\"fingerprints\":{\"train\":\"%s\"}}",
-             run->identity, run->protocol, run->config ? run->config : "{}", run->seed, parent,
-             run->data ? run->data : "f00d");
+    snprintf(
+        text, sizeof text,
+        "{\"type\":\"run\",\"identity\":\"%s\",\"protocol\":\"%s\",\"config\":%s,\"speed\":[\"threads\",\"data_root\"],"
+        "\"seed\":%d,\"parents\":[%s],"
+        "\"fingerprints\":{\"train\":\"%s\"}}",
+        run->identity, run->protocol, run->config ? run->config : "{}", run->seed, parent,
+        run->data ? run->data : "f00d");
     CHECK_OK(vmae_journal_event(journal, text));
 }
 
 void synthetic_end(vmae_journal *journal, const char *status, const char *message, int last_step)
 {
     char text[512];
-    snprintf(text, sizeof text, "{\"type\":\"end\",\"status\":\"%s\",\"message\":\"%s\",\"last_step\":%d}", status,
-             message ? message : "", last_step);
+    snprintf(text, sizeof text,
+             "{\"type\":\"end\",\"status\":\"%s\",\"message\":\"%s\",\"last_step\":%d,"
+             "\"end_seconds\":1767323093.75}",
+             status, message ? message : "", last_step);
     CHECK_OK(vmae_journal_event(journal, text));
 }
 

@@ -1,16 +1,13 @@
 /* test_commands.c -- the program as a person or a script meets it: output, exit codes. */
+#include "tests/results/program.h"
 #include "tests/results/synthetic.h"
 #include "tests/test.h"
 
 #include "engine/core/fs.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *runs_folder(void)
 {
@@ -22,47 +19,9 @@ static const char *runs_folder(void)
     return runs;
 }
 
-typedef struct outcome {
-    int code;
-    char text[1 << 20]; /* standard output and errors */
-} outcome;
+#define RUN(...) program_run(&out, runs_folder(), (const char *const[]){ __VA_ARGS__, NULL })
 
-/* vicmae-results <command> --runs <runs> arguments... */
-static void run(outcome *result, const char *runs, const char *const *arguments)
-{
-    const char *argv[24] = { "vicmae-results", arguments[0] };
-    int n = 2, ends[2], ended = 0;
-    if (runs) {
-        argv[n++] = "--runs";
-        argv[n++] = runs;
-    }
-    for (int i = 1; arguments[0] && arguments[i] && n < 23; i++)
-        argv[n++] = arguments[i];
-    result->code = -1;
-    result->text[0] = 0;
-    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
-    const pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], 1);
-        dup2(ends[1], 2);
-        setenv("NO_COLOR", "1", 1);
-        execv(VICMAE_RESULTS, (char *const *)argv);
-        _exit(127);
-    }
-    close(ends[1]);
-    size_t used = 0;
-    for (ssize_t got;
-         used + 1 < sizeof result->text &&
-         ((got = read(ends[0], result->text + used, sizeof result->text - 1 - used)) > 0 || errno == EINTR);)
-        used += got > 0 ? (size_t)got : 0;
-    result->text[used] = 0;
-    close(ends[0]);
-    waitpid(child, &ended, 0);
-    result->code = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended);
-}
-#define RUN(...) run(&out, runs_folder(), (const char *const[]){ __VA_ARGS__, NULL })
-
-static outcome out; /* too large for the stack */
+static program_outcome out; /* too large for the stack */
 
 TEST(list_shows_runs_and_filters_them)
 {
@@ -73,8 +32,8 @@ TEST(list_shows_runs_and_filters_them)
     CHECK_STR(out.text, "63 runs, 0 with news, 0 values");
     RUN("list");
     CHECK_EQ(out.code, 0);
-    CHECK_STR(out.text, "id  run           protocol  seed  status    step   time     top1  knn_top1     loss\n");
-    CHECK_STR(out.text, "aa325eed0123  pretrain     2  diverged   400");
+    CHECK_STR(out.text, "id  run           protocol  seed  status    step  time     top1  knn_top1     loss\n");
+    CHECK_STR(out.text, "aa325eed0123  pretrain     2  diverged   400  48 s");
     RUN("list", "--status", "diverged,failed", "--csv");
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "aa325eed0123456789abcdef,pretrain,2,diverged,400,");
@@ -191,9 +150,9 @@ TEST(canonical_dumps_of_two_databases_are_equal)
     RUN("export", "--canonical", "ba01", "aa01");
     CHECK_EQ(out.code, 0);
     memcpy(first, out.text, sizeof first);
-    run(&out, runs_folder(),
-        (const char *const[]){ "dump-metrics", "--db", db, "aa01", "ba01",
-                               NULL }); /* the order asked for does not matter */
+    program_run(&out, runs_folder(),
+                (const char *const[]){ "dump-metrics", "--db", db, "aa01", "ba01",
+                                       NULL }); /* the order asked for does not matter */
     CHECK_EQ(out.code, 0);
     CHECK(strcmp(first, out.text) == 0);
     CHECK_STR(first, "aa015eed0123456789abcdef\tgrad_norm\t1\t0x1.");
@@ -210,7 +169,8 @@ TEST(a_copied_database_stands_alone)
     RUN("export", "--database", copy);
     CHECK_EQ(out.code, 2);
     CHECK_STR(out.text, "exists already");
-    run(&out, NULL, (const char *const[]){ "table", "table3", "--db", copy, "--no-ingest", "--grid", "b", NULL });
+    program_run(&out, NULL,
+                (const char *const[]){ "table", "table3", "--db", copy, "--no-ingest", "--grid", "b", NULL });
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "Table 3b: Pooling");
     CHECK(!vmae_path_exists(synthetic_path(copy, "-wal")));
@@ -218,27 +178,27 @@ TEST(a_copied_database_stands_alone)
 
 TEST(help_version_and_wrong_words)
 {
-    run(&out, NULL, (const char *const[]){ "--help", NULL });
+    program_run(&out, NULL, (const char *const[]){ "--help", NULL });
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "Examples:");
-    run(&out, NULL, (const char *const[]){ "--version", NULL });
+    program_run(&out, NULL, (const char *const[]){ "--version", NULL });
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "vicmae-results");
     static const char *const commands[] = { "list",  "show",   "diff",   "compare",      "table", "plot",
                                             "paper", "ingest", "export", "dump-metrics", "sql" };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        run(&out, NULL, (const char *const[]){ commands[i], "--help", NULL });
+        program_run(&out, NULL, (const char *const[]){ commands[i], "--help", NULL });
         CHECK_EQ(out.code, 0);
         CHECK_STR(out.text, "Examples:\n  vicmae-results");
     }
-    run(&out, NULL, (const char *const[]){ "lsit", NULL });
+    program_run(&out, NULL, (const char *const[]){ "lsit", NULL });
     CHECK_EQ(out.code, 2);
-    run(&out, "/nonexistent", (const char *const[]){ "list", NULL });
+    program_run(&out, "/nonexistent", (const char *const[]){ "list", NULL });
     CHECK_EQ(out.code, 2);
     CHECK_STR(out.text, "there are no results");
-    run(&out, NULL, (const char *const[]){ "paper", "table3a", "--csv", NULL });
+    program_run(&out, NULL, (const char *const[]){ "paper", "table3a", "--csv", NULL });
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "table3a,5,top1,67.66,67.66,%,0.005,\"ViC-MAE, ECCV 2024, Table 3a\"");
-    run(&out, NULL, (const char *const[]){ "paper", "table9", NULL });
+    program_run(&out, NULL, (const char *const[]){ "paper", "table9", NULL });
     CHECK_EQ(out.code, 3);
 }

@@ -6,6 +6,7 @@
 #include "tests/test.h"
 
 #include "engine/core/fs.h"
+#include "engine/core/log.h"
 
 #include <math.h>
 #include <signal.h>
@@ -42,10 +43,16 @@ static char *content(vmae_store *store)
         "SELECT r.identity, n.name, count, last, last_special, s.last_step, best, best_step FROM summaries s JOIN runs "
         "r ON r.id = s.run JOIN metric_names n ON n.id = s.metric ORDER BY 1, 2",
         "SELECT identity, protocol, seed, status, message, last_step, damage FROM runs ORDER BY 1",
-        "SELECT r.identity, attempt, host, pid, first_step, a.last_step, valid_to, a.status, first_wall, last_wall "
-        "FROM attempts a JOIN runs r ON r.id = a.run ORDER BY 1, 2",
+        "SELECT r.identity, attempt, host, pid, first_step, a.last_step, valid_to, a.status, first_wall, last_wall, "
+        "started, ended FROM attempts a JOIN runs r ON r.id = a.run ORDER BY 1, 2",
         "SELECT r.identity, step, attempt, wall FROM step_times t JOIN runs r ON r.id = t.run ORDER BY 1, 2, 3",
-        "SELECT r.identity, key, value FROM config c JOIN runs r ON r.id = c.run ORDER BY 1, 2",
+        "SELECT r.identity, key, value, speed_only FROM config c JOIN runs r ON r.id = c.run ORDER BY 1, 2",
+        "SELECT s.name, s.title, o.assignment, o.speed_only, g.name, g.note FROM sweeps s JOIN sweep_grids g ON "
+        "g.sweep = "
+        "s.id LEFT JOIN sweep_overrides o ON o.sweep = s.id ORDER BY 1, 3, 5",
+        "SELECT name, direction, timing FROM metric_names ORDER BY 1",
+        "SELECT m.type, m.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk FROM sqlite_schema m "
+        "LEFT JOIN pragma_table_info(m.name) c ORDER BY 1, 2, c.cid",
         "SELECT r.identity, dataset, sample, reason FROM skipped_samples k JOIN runs r ON r.id = k.run ORDER BY 1, 2, "
         "3",
         "SELECT r.identity, path, kind, sha256, bytes, attempt FROM artefacts a JOIN runs r ON r.id = a.run ORDER BY "
@@ -580,7 +587,7 @@ TEST(runs_are_found_by_number_and_prefix)
     vmae_store *store = open_store(runs);
     REQUIRE(store);
     REQUIRE_OK(vmae_store_ingest(store, runs, NULL));
-    vmae_run run = { 0 };
+    vmae_stored_run run = { 0 };
     bool found = false;
     CHECK_OK(vmae_run_find(store, "abce", &run, &found));
     CHECK(found && strcmp(run.identity, "abce0003") == 0);
@@ -603,24 +610,68 @@ TEST(runs_are_found_by_number_and_prefix)
 
 TEST(a_dead_process_is_told_from_a_living_one)
 {
-    char host[256] = "", pid_text[32];
+    char host[256] = "";
+    const double now = vmae_wall_seconds();
     gethostname(host, sizeof host - 1);
-    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), NULL), VMAE_ALIVE);
-    CHECK_EQ(vmae_process_liveness(host, "another boot", getpid(), NULL), VMAE_DEAD);
-    CHECK_EQ(vmae_process_liveness("another host", NULL, getpid(), NULL), VMAE_ELSEWHERE);
-    CHECK_EQ(vmae_process_liveness(NULL, NULL, getpid(), NULL), VMAE_ELSEWHERE);
-    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), "1000000001"),
-             VMAE_DEAD); /* began long after: the number was reused */
+    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), NAN), VMAE_ALIVE);
+    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), now), VMAE_ALIVE);
+    CHECK_EQ(vmae_process_liveness(host, "another boot", getpid(), now), VMAE_DEAD);
+    CHECK_EQ(vmae_process_liveness("another host", NULL, getpid(), now), VMAE_ELSEWHERE);
+    CHECK_EQ(vmae_process_liveness(NULL, NULL, getpid(), now), VMAE_ELSEWHERE);
+    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), now - 3600.0),
+             VMAE_DEAD); /* this process began long after: the number was given away again */
     const pid_t child = fork();
     if (child == 0)
         _exit(0);
     siginfo_t info;
     waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT); /* ended, not yet collected: a zombie */
-    CHECK_EQ(vmae_process_liveness(host, NULL, child, NULL), VMAE_DEAD);
+    CHECK_EQ(vmae_process_liveness(host, NULL, child, now), VMAE_DEAD);
     waitpid(child, NULL, 0);
-    CHECK_EQ(vmae_process_liveness(host, NULL, child, NULL), VMAE_DEAD);
-    snprintf(pid_text, sizeof pid_text, "%d", (int)getpid());
-    CHECK_EQ(vmae_process_liveness(host, NULL, getpid(), pid_text), VMAE_ALIVE); /* not a time: not looked at */
+    CHECK_EQ(vmae_process_liveness(host, NULL, child, now), VMAE_DEAD);
+}
+
+/* The schema as it was released, filled as it would have been; what it cannot know is read from the journals. */
+TEST(a_database_of_version_1_becomes_one_of_today)
+{
+    const char *runs = synthetic_folder("migrated");
+    char path[600], *schema = NULL, *texts[2] = { NULL, NULL }, sql[2000];
+    size_t count = 0;
+    sqlite3 *db = NULL;
+    synthetic_sweep(runs);
+    snprintf(path, sizeof path, "%s", synthetic_path(runs, "results.db"));
+    REQUIRE_OK(vmae_read_file("tests/results/schema_1.sql", 1 << 20, &schema, &count));
+    REQUIRE(sqlite3_open(path, &db) == SQLITE_OK);
+    snprintf(
+        sql, sizeof sql,
+        "PRAGMA application_id = 1447903557;"
+        "INSERT INTO runs VALUES (7, 'ba015eed0123456789abcdef', '%s', 'probe', 1, 'done', NULL, 20, NULL);"
+        "INSERT INTO config VALUES (7, 'threads', '2');"
+        "INSERT INTO metric_names VALUES (1, 'step_ms', NULL, 1), (2, 'images_per_s', NULL, 1), (3, 'loss', 'min', 0);"
+        "INSERT INTO journals VALUES (7, 100, 100, 60, 40, 1);"
+        "INSERT INTO sweeps VALUES (1, 'table3', 'demo', '', '', '', 'x')",
+        synthetic_path(runs, "ba015eed0123456789abcdef"));
+    char *message = NULL;
+    CHECK(sqlite3_exec(db, schema, NULL, NULL, &message) == SQLITE_OK &&
+          sqlite3_exec(db, sql, NULL, NULL, &message) == SQLITE_OK);
+    if (message)
+        printf("  %s\n", message);
+    sqlite3_free(message);
+    sqlite3_close(db);
+    free(schema);
+    for (int fresh = 0; fresh < 2; fresh++) {
+        vmae_store *store = NULL;
+        if (fresh)
+            snprintf(path, sizeof path, "%s", synthetic_path(runs, "fresh.db"));
+        else
+            CHECK_FAILS(vmae_store_open(&store, path, VMAE_STORE_READ), VMAE_EUSER, "has schema version 1");
+        REQUIRE_OK(vmae_store_open(&store, path, VMAE_STORE_UPDATE));
+        CHECK_OK(vmae_store_ingest(store, runs, NULL));
+        texts[fresh] = content(store);
+        vmae_store_close(store);
+    }
+    CHECK(strcmp(texts[0], texts[1]) == 0);
+    free(texts[0]);
+    free(texts[1]);
 }
 
 TEST(the_collectors_speed_is_printed)
