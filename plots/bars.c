@@ -93,7 +93,7 @@ static void describe_panel(FILE *panels, FILE *ranges, const vmae_table *table, 
     if (paper)
         snprintf(text, sizeof text, "%s", paper_setup(table->paper));
     else
-        snprintf(text, sizeof text, "ours: %s scale, %.120s", table->scale, *table->data ? table->data : "?");
+        snprintf(text, sizeof text, "ours: %.80s; %.120s", table->made_at, *table->data ? table->data : "?");
     char *title = vmae_draw_word(arena, text);
     snprintf(text, sizeof text, "%s%s%s", metric->label, metric->percent ? " (%)" : "", cut ? ", axis cut" : "");
     char *label = vmae_draw_word(arena, text);
@@ -141,10 +141,9 @@ static vmae_status draw_panels(vmae_plot *plot, const vmae_table *table, const c
     snprintf(subtitle, sizeof subtitle, "%s: %s", vmae_table_paper_title(table, arena), table->title);
     vmae_plot_label(title, sizeof title, table->paper ? subtitle : table->title);
     char text[480];
-    snprintf(text, sizeof text, "mean and standard deviation over seeds; revision %.40s%s%.60s%s",
-             *table->revision ? table->revision : "?", vmae_table_comparable(table) ? "" : "; ",
-             vmae_table_comparable(table) ? "" : table->scale,
-             vmae_table_comparable(table) ? "" : " scale: not comparable with the paper's numbers");
+    snprintf(text, sizeof text, "mean and standard deviation over seeds; revision %.40s; %.200s%s",
+             *table->revision ? table->revision : "?", table->made_at,
+             vmae_table_comparable(table) ? "" : ": not comparable with the paper's numbers");
     vmae_plot_label(subtitle, sizeof subtitle, text);
     vmae_status st = VMAE_OK;
     if (drawn == 0)

@@ -211,7 +211,7 @@ vmae_status vmae_draw_grid_curves(vmae_plot *plot, const vmae_table *table, int6
     }
     snprintf(figure.title, sizeof figure.title, "%.200s: training curves (%.60s)", table->title, stage);
     snprintf(figure.subtitle, sizeof figure.subtitle,
-             "%s scale; data: %.150s; revision %.40s; line: mean over seeds, band: lowest to highest", table->scale,
+             "%.200s; data: %.150s; revision %.40s; line: mean over seeds, band: lowest to highest", table->made_at,
              *table->data ? table->data : "?", *table->revision ? table->revision : "?");
     figure.axis = step_name(stage);
     return draw(plot, &figure, name, arena);
@@ -222,13 +222,15 @@ vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const ch
     vmae_figure figure = { .series_count = 1, .labels = { "" } };
     sqlite3_stmt *row = NULL;
     bool found = false;
-    VMAE_TRY(vmae_sql_query(plot->store, &row,
-                            "SELECT r.id, r.protocol, r.seed, r.status, (SELECT s.scale || ' scale; data: ' || s.data "
-                            "FROM sweep_cells AS c "
-                            "JOIN sweeps AS s ON s.id = c.sweep WHERE c.identity = r.identity LIMIT 1), "
-                            "(SELECT revision FROM attempts WHERE run = r.id ORDER BY attempt DESC LIMIT 1) FROM runs "
-                            "AS r WHERE r.identity = ?",
-                            "t", identity));
+    VMAE_TRY(vmae_sql_query(
+        plot->store, &row,
+        "SELECT r.id, r.protocol, r.seed, r.status, (SELECT s.scale || ' scale' || coalesce((SELECT ' with ' || "
+        "group_concat(assignment, ', ') FROM sweep_overrides WHERE sweep = s.id AND speed_only = 0), '') || "
+        "'; data: ' || s.data FROM sweep_cells AS c JOIN sweeps AS s ON s.id = c.sweep WHERE c.identity = r.identity "
+        "LIMIT 1), "
+        "(SELECT revision FROM attempts WHERE run = r.id ORDER BY attempt DESC LIMIT 1) FROM runs "
+        "AS r WHERE r.identity = ?",
+        "t", identity));
     const vmae_status st = vmae_sql_step(plot->store, row, &found);
     if (st == VMAE_OK && found) {
         figure.axis = step_name(vmae_sql_text(row, 1));

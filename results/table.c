@@ -13,7 +13,7 @@ static const char *const no_memory_hint = "out of memory";
 
 bool vmae_table_comparable(const vmae_table *table)
 {
-    return strcmp(table->scale, "paper") == 0;
+    return strcmp(table->scale, "paper") == 0 && table->override_count == 0;
 }
 
 const char *vmae_table_paper_title(const vmae_table *table, vmae_arena *arena)
@@ -38,16 +38,17 @@ static vmae_status load_heading(vmae_table *table, vmae_store *store, int64_t sw
 {
     sqlite3_stmt *row = NULL;
     bool found = false;
-    VMAE_TRY(vmae_sql_query(
-        store, &row,
-        "SELECT s.name, s.scale, s.data, s.revision, s.config, g.name, g.title, g.paper, g.axis, g.stage "
-        "FROM sweeps AS s JOIN sweep_grids AS g ON g.sweep = s.id WHERE s.id = ? AND g.grid = ?",
-        "ii", sweep, grid));
+    VMAE_TRY(vmae_sql_query(store, &row,
+                            "SELECT s.name, s.scale, s.data, s.revision, s.config, g.name, g.title, g.paper, g.axis, "
+                            "g.stage, g.note, s.title "
+                            "FROM sweeps AS s JOIN sweep_grids AS g ON g.sweep = s.id WHERE s.id = ? AND g.grid = ?",
+                            "ii", sweep, grid));
     const vmae_status st = vmae_sql_step(store, row, &found);
     if (st == VMAE_OK && found) {
-        const char **fields[] = { &table->sweep, &table->scale, &table->data,  &table->revision, &table->config,
-                                  &table->grid,  &table->title, &table->paper, &table->axis,     &table->stage };
-        for (int i = 0; i < 10; i++)
+        const char **fields[] = { &table->sweep,  &table->scale, &table->data,  &table->revision,
+                                  &table->config, &table->grid,  &table->title, &table->paper,
+                                  &table->axis,   &table->stage, &table->note,  &table->sweep_title };
+        for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
             *fields[i] = keep(arena, row, i);
     }
     sqlite3_finalize(row);
@@ -57,6 +58,37 @@ static vmae_status load_heading(vmae_table *table, vmae_store *store, int64_t sw
         return vmae_fail(found ? VMAE_ENOMEM : VMAE_EINTERNAL, "grid %lld of sweep %lld cannot be loaded",
                          (long long)grid, (long long)sweep);
     return VMAE_OK;
+}
+
+static vmae_status load_overrides(vmae_table *table, vmae_store *store, int64_t sweep, vmae_arena *arena)
+{
+    sqlite3_stmt *rows = NULL;
+    bool row;
+    int64_t count = 0;
+    VMAE_TRY(vmae_sql_integer(store, &count, 0,
+                              "SELECT count(*) FROM sweep_overrides WHERE sweep = ? AND speed_only = 0", "i", sweep));
+    table->override_text = "";
+    if (!(table->overrides = vmae_arena_calloc(arena, (size_t)count, sizeof *table->overrides)))
+        return VMAE_ENOMEM;
+    VMAE_TRY(vmae_sql_query(
+        store, &rows, "SELECT assignment FROM sweep_overrides WHERE sweep = ? AND speed_only = 0 ORDER BY n LIMIT ?",
+        "ii", sweep, count));
+    vmae_status st;
+    while ((st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
+        const size_t i = table->override_count++;
+        table->overrides[i] = keep(arena, rows, 0);
+        table->override_text =
+            vmae_arena_format(arena, "%s%s%s", table->override_text, i ? ", " : "", vmae_sql_text(rows, 0));
+        if (!table->overrides[i] || !table->override_text) {
+            st = VMAE_ENOMEM;
+            break;
+        }
+    }
+    sqlite3_finalize(rows);
+    VMAE_TRY(st);
+    table->made_at =
+        vmae_arena_format(arena, "%s scale%s%s", table->scale, count ? " with " : "", table->override_text);
+    return table->made_at ? VMAE_OK : VMAE_ENOMEM;
 }
 
 static vmae_status load_metrics(vmae_table *table, vmae_store *store, int64_t sweep, int64_t grid, vmae_arena *arena)
@@ -387,6 +419,7 @@ vmae_status vmae_table_load(vmae_table *out, vmae_store *store, int64_t sweep, i
 {
     vmae_table table = { 0 };
     VMAE_TRY(load_heading(&table, store, sweep, grid, arena));
+    VMAE_TRY(load_overrides(&table, store, sweep, arena));
     VMAE_TRY(load_metrics(&table, store, sweep, grid, arena));
     VMAE_TRY(load_rows(&table, store, sweep, grid, arena));
     VMAE_TRY(load_cells(&table, store, sweep, grid, arena));

@@ -41,8 +41,12 @@ typedef struct vmae_table_metric {
 } vmae_table_metric;
 
 typedef struct vmae_table {
-    const char *sweep, *scale, *data, *revision, *config;
-    const char *grid, *title, *paper, *axis, *stage; /* paper NULL: not one of the paper's tables */
+    const char *sweep, *sweep_title, *scale, *data, *revision, *config; /* sweep_title NULL: it has none */
+    const char *grid, *title, *paper, *axis, *stage, *note; /* paper NULL: not one of the paper's tables; note, too */
+    const char **overrides;                                 /* of the command line, that change numbers */
+    size_t override_count;
+    const char *override_text; /* all of them: "train.epochs=5, probe:probe.epochs=3"; "" */
+    const char *made_at; /* "demo scale", "paper scale with train.epochs=5": what every number must be shown with */
     vmae_table_metric *metrics;
     size_t metric_count;
     vmae_table_row *rows;
@@ -56,7 +60,7 @@ vmae_status vmae_table_load(vmae_table *table, vmae_store *store, int64_t sweep,
 
 /* "Table 3a" from "table3a"; "" for NULL */
 const char *vmae_table_paper_title(const vmae_table *table, vmae_arena *arena);
-/* Is it a scale whose numbers may be held against the paper's? */
+/* Was it made at a scale whose numbers may be held against the paper's, unchanged by the command line? */
 bool vmae_table_comparable(const vmae_table *table);
 
 /* table_print.c */

@@ -50,15 +50,17 @@ static void heading(const vmae_table *table, char *text, size_t size)
 
 static void subheading(const vmae_table *table, char *text, size_t size)
 {
-    snprintf(text, size, "sweep %s, %s scale; data: %s; revision %s", table->sweep, table->scale,
-             *table->data ? table->data : "?", *table->revision ? table->revision : "?");
+    const char *title = table->sweep_title ? table->sweep_title : "";
+    snprintf(text, size, "sweep %s%s%s%s, %s; data: %s; revision %s", table->sweep, *title ? " (" : "", title,
+             *title ? ")" : "", table->made_at, *table->data ? table->data : "?",
+             *table->revision ? table->revision : "?");
 }
 
 static void warning(const vmae_table *table, char *text, size_t size)
 {
     *text = 0;
     if (!vmae_table_comparable(table))
-        snprintf(text, size, "%s scale: not comparable with the paper's numbers", table->scale);
+        snprintf(text, size, "%s: not comparable with the paper's numbers", table->made_at);
 }
 
 static void agreement(const vmae_table *table, size_t m, size_t reading, char *text, size_t size)
@@ -155,6 +157,11 @@ static bool any_verdict(const vmae_table *table)
 static void write_notes(const vmae_table *table, const char *before, FILE *out)
 {
     char text[256];
+    if (table->note) {
+        fputs(before, out);
+        vmae_print_clean(out, table->note);
+        putc('\n', out);
+    }
     if (any_verdict(table))
         fprintf(
             out,
@@ -193,7 +200,7 @@ static void write_notes(const vmae_table *table, const char *before, FILE *out)
 
 static vmae_status write_text(const vmae_table *table, bool markdown, FILE *out)
 {
-    char text[1024];
+    char text[2048];
     heading(table, text, sizeof text);
     fputs(markdown ? "### " : "", out);
     vmae_print_clean(out, text);
@@ -222,7 +229,7 @@ static vmae_status write_text(const vmae_table *table, bool markdown, FILE *out)
 /* Bold only where every other row's distance is real. */
 static void write_latex(const vmae_table *table, FILE *out)
 {
-    char text[1024];
+    char text[2048];
     fputs("% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\n\\begin{tabular}{l", out);
     for (size_t m = 0; m < table->metric_count; m++)
         for (size_t i = 0; i <= table->readings; i++)
@@ -265,27 +272,39 @@ static void write_latex(const vmae_table *table, FILE *out)
     warning(table, text, sizeof text);
     fputs(*text ? "; " : "", out);
     vmae_print_latex(out, text);
+    fputs(table->note ? ". " : "", out);
+    vmae_print_latex(out, table->note ? table->note : "");
     fputs(". Mean $\\pm$ standard deviation over n seeds.}\n\\end{table}\n", out);
 }
 
 /* ---- CSV and JSON: one row a cell, in the metric's own unit, the paper in the paper's ---- */
 
+static void csv_cell(FILE *out, const char *text)
+{
+    vmae_print_csv_cell(out, text);
+    putc(',', out);
+}
+
 static void write_csv(const vmae_table *table, bool names, FILE *out)
 {
     if (names)
-        fputs("sweep,scale,data,revision,grid,paper_table,row,label,paper_row,metric,n,expected,mean,std,to_best,to_"
+        fputs("sweep,scale,overrides,data,revision,grid,paper_table,row,label,paper_row,metric,n,expected,mean,std,to_"
+              "best,to_"
               "best_low,to_best_high,p,verdict,paper,paper_by_text,missing\n",
               out);
     for (size_t r = 0; r < table->row_count; r++)
         for (size_t m = 0; m < table->metric_count; m++) {
             const vmae_table_row *row = &table->rows[r];
             const vmae_table_value *value = &row->values[m];
-            const char *texts[] = { table->sweep,    table->scale, table->data,
-                                    table->revision, table->grid,  table->paper ? table->paper : "" };
-            for (int i = 0; i < 6; i++) {
-                vmae_print_csv_cell(out, texts[i]);
-                putc(',', out);
-            }
+            const char *texts[] = { table->sweep,
+                                    table->scale,
+                                    table->override_text,
+                                    table->data,
+                                    table->revision,
+                                    table->grid,
+                                    table->paper ? table->paper : "" };
+            for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+                csv_cell(out, texts[i]);
             fprintf(out, "%zu,", r + 1);
             vmae_print_csv_cell(out, row->label);
             fprintf(out, row->paper_row ? ",%lld," : ",,", (long long)row->paper_row);
@@ -347,11 +366,18 @@ static void write_json(const vmae_table *table, FILE *out)
     fputs("{", out);
     json_field(out, "sweep", table->sweep, ", ");
     json_field(out, "scale", table->scale, ", ");
-    fprintf(out, "\"comparable_with_paper\": %s, ", vmae_table_comparable(table) ? "true" : "false");
+    fputs("\"overrides\": [", out);
+    for (size_t i = 0; i < table->override_count; i++) {
+        fputs(i ? ", " : "", out);
+        vmae_print_json_text(out, table->overrides[i]);
+    }
+    fprintf(out, "], \"comparable_with_paper\": %s, ", vmae_table_comparable(table) ? "true" : "false");
     json_field(out, "data", table->data, ", ");
     json_field(out, "revision", table->revision, ", ");
     json_field(out, "grid", table->grid, ", ");
     json_field(out, "title", table->title, ", ");
+    json_field(out, "sweep_title", table->sweep_title, ", ");
+    json_field(out, "note", table->note, ", ");
     json_field(out, "paper_table", table->paper, ", ");
     json_field(out, "axis", table->axis, ",\n  \"agreement\": [");
     for (size_t m = 0; m < table->metric_count; m++) {

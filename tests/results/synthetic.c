@@ -210,7 +210,8 @@ void synthetic_sweep(const char *runs)
     FILE *out = open_memstream(&text, &count);
     fputs("{\"version\":1,\"sweep\":\"table3\",\"scale\":\"demo\",\"config\":\"sweeps/table3.cfg\",\"data\":\"shapes "
           "(procedural), 32 px\","
-          "\"revision\":\"abc123\",\"grids\":[",
+          "\"revision\":\"abc123\",\"overrides\":[\"data_root=/data\"],\"overrides_of_speed\":[\"data_root=/data\"],"
+          "\"grids\":[",
           out);
     for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
         for (int row = 0; row < grids[g].rows; row++)

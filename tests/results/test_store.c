@@ -719,6 +719,9 @@ TEST(sweeps_are_checked_field_by_field)
         { "{\"version\":1,\"sweep\":\"s\",\"grids\":[]}", "scale" },
         { "{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\"}", "grids" },
         { "{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\",\"grids\":[{}]}", "grid 1" },
+        { "{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\",\"grids\":[],\"overrides\":{}}", "overrides" },
+        { "{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\",\"grids\":[],\"overrides_of_speed\":[1]}",
+          "overrides_of_speed" },
         { "{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\",\"grids\":[{\"name\":\"a\",\"title\":\"t\",\"stage\":"
           "\"p\",\"metrics\":[],\"rows\":[{\"label\":\"l\",\"cells\":[{\"seed\":1.5}]}]}]}",
           "seed" },

@@ -227,7 +227,7 @@ TEST(csv_and_json_hold_every_cell)
     for (const char *at = text; (at = strchr(at, '\n')); at++)
         lines++;
     CHECK_EQ(lines, 1 + (5 + 3 + 3) * 2);
-    CHECK_STR(text, "table3,demo,\"shapes (procedural), 32 px\",abc123,c,table3c,2,spatial,2,top1,3,3,");
+    CHECK_STR(text, "table3,demo,,\"shapes (procedural), 32 px\",abc123,c,table3c,2,spatial,2,top1,3,3,");
     CHECK_STR(text, ",best,66.03,67.66,\n");
     free(text);
     text = printed(store, NULL, VMAE_TABLE_JSON);
@@ -295,6 +295,51 @@ TEST(scales_are_kept_apart_and_the_papers_carries_no_warning)
     CHECK(!strstr(table, "not comparable"));
     CHECK_STR(table, "missing, x, seed 1: probe has not started (run nobody)");
     free(table);
+    vmae_store_close(store);
+}
+
+/* A run of the paper's scale cut short on the command line is not of the paper's scale; another data_root is. */
+TEST(what_the_command_line_changed_is_said_wherever_the_numbers_are)
+{
+    static const char text[] = "{\"version\":1,\"sweep\":\"s\",\"title\":\"Sweep & "
+                               "title\",\"scale\":\"paper\",\"overrides\":[\"data_root=/d\","
+                               "\"train.epochs=5\",\"probe:probe.epochs=3\"],\"overrides_of_speed\":[\"data_root=/"
+                               "d\"],\"grids\":[{\"name\":\"g\","
+                               "\"title\":\"T\",\"note\":\"only 10 "
+                               "epochs\",\"stage\":\"probe\",\"metrics\":[{\"metric\":\"top1\"}],\"rows\":[{"
+                               "\"label\":\"x\",\"cells\":[]}]}]}";
+    static const struct {
+        vmae_table_format format;
+        const char *part;
+    } expected[] = {
+        { VMAE_TABLE_TEXT, "sweep s (Sweep & title), paper scale with train.epochs=5, probe:probe.epochs=3; data: ?" },
+        { VMAE_TABLE_TEXT, "paper scale with train.epochs=5, probe:probe.epochs=3: not comparable with the paper's" },
+        { VMAE_TABLE_TEXT, "\n  only 10 epochs\n" },
+        { VMAE_TABLE_MARKDOWN, "- only 10 epochs\n" },
+        { VMAE_TABLE_LATEX, "(Sweep \\& title), paper scale with train.epochs=5" },
+        { VMAE_TABLE_LATEX, "only 10 epochs" },
+        { VMAE_TABLE_CSV, "\ns,paper,\"train.epochs=5, probe:probe.epochs=3\"," },
+        { VMAE_TABLE_JSON,
+          "\"overrides\": [\"train.epochs=5\", \"probe:probe.epochs=3\"], \"comparable_with_paper\": false" },
+        { VMAE_TABLE_JSON, "\"note\": \"only 10 epochs\"" },
+    };
+    const char *folder = synthetic_folder("overridden");
+    vmae_store *store = NULL;
+    char path[600];
+    snprintf(path, sizeof path, "%s", synthetic_path(folder, "s.json"));
+    REQUIRE_OK(vmae_store_open(&store, synthetic_path(folder, "results.db"), VMAE_STORE_UPDATE));
+    CHECK_OK(vmae_write_file(path, text, strlen(text)));
+    CHECK_OK(vmae_store_ingest_sweep(store, path));
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        char *table = NULL;
+        size_t count = 0;
+        FILE *out = open_memstream(&table, &count);
+        CHECK_OK(vmae_table_print(store, "s", NULL, expected[i].format, out));
+        fclose(out);
+        CHECK_STR(table, expected[i].part);
+        CHECK(!strstr(table, "data_root"));
+        free(table);
+    }
     vmae_store_close(store);
 }
 
