@@ -60,13 +60,13 @@ static vmae_status find_prefix(vmae_store *store, const char *name, vmae_stored_
     return st;
 }
 
-vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run, bool *found)
+vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run)
 {
     const size_t length = strlen(name);
-    *found = false;
+    bool found = false;
     if (length > 0 && length <= 9 && strspn(name, "0123456789") == length) {
-        VMAE_TRY(find_number(store, name, run, found));
-        if (*found)
+        VMAE_TRY(find_number(store, name, run, &found));
+        if (found)
             return VMAE_OK;
     }
     char candidates[1536] = "";
@@ -74,11 +74,8 @@ vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *
     if (length > 0)
         VMAE_TRY(find_prefix(store, name, run, &matches, candidates, sizeof candidates));
     if (matches == 0)
-        vmae_fail(VMAE_EUSER, "no run is called %s; `vicmae-results list` shows those there are", name);
-    if (matches > 1)
-        return vmae_fail(VMAE_EUSER, "%s is the beginning of several runs:%s", name, candidates);
-    *found = matches == 1;
-    return VMAE_OK;
+        return vmae_fail(VMAE_EUSER, "no run is called %s; `vicmae-results list` shows those there are", name);
+    return matches == 1 ? VMAE_OK : vmae_fail(VMAE_EUSER, "%s is the beginning of several runs:%s", name, candidates);
 }
 
 /* ---- processes ---- */

@@ -9,9 +9,9 @@ typedef struct vmae_stored_run {
     char identity[129];
 } vmae_stored_run;
 
-/* `name` is a run's number as `list` shows it, its identity, or the beginning of it. *found false with a sentence if
- * nothing matches; VMAE_EUSER lists the candidates if several do. */
-vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run, bool *found);
+/* `name` is a run's number as `list` shows it, its identity, or the beginning of it. VMAE_EUSER if nothing matches,
+ * and, with the candidates, if several do. */
+vmae_status vmae_run_find(vmae_store *store, const char *name, vmae_stored_run *run);
 
 typedef enum vmae_liveness {
     VMAE_ALIVE,

@@ -1,5 +1,5 @@
 /* compare.c -- vicmae-results compare: which setting won, by how much, and is it noise? */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 #include "results/metric_kinds.h"
 #include "results/settings.h"
 #include "results/stats.h"
@@ -8,13 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS_MAX = 512, GROUPS_MAX = 26, METRICS_MAX = 16 };
+enum { RUNS_MAX = 512, GROUPS_MAX = 26 };
 
 typedef struct compare_options {
-    cmd_options common;
-    const char *names[RUNS_MAX];
-    int name_count;
-    char *metrics;
+    char *metrics; /* cut in place */
     bool only, best;
 } compare_options;
 
@@ -30,37 +27,12 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
 {
     compare_options *compare = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: cmd_children(state); return 0;
     case 'm': compare->metrics = arg; return 0;
     case 'b': compare->best = true; return 0;
     case 'o': compare->only = true; return 0;
-    case ARGP_KEY_ARG:
-        if (compare->name_count == RUNS_MAX)
-            argp_error(state, "at most %d runs", RUNS_MAX);
-        compare->names[compare->name_count++] = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "which runs?"); return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
-
-static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
-                                              { &cmd_listing_argp, 0, NULL, 0 },
-                                              { 0 } };
-static const struct argp argp = {
-    options,
-    on_option,
-    "RUN RUN...",
-    "Which setting won, by how much, and is it noise? Runs that differ by nothing but the seed are one setting; "
-    "finished runs of the same "
-    "settings with other seeds are added. Every setting is held against the first: mean difference with its 95% "
-    "interval, paired by seed "
-    "where both have the same seeds (else Welch's test)."
-    "\vExamples:\n  vicmae-results compare 12 15\n  vicmae-results compare 12 15 18 --metric knn_top1 --best --json",
-    children,
-    NULL,
-    NULL
-};
 
 typedef struct member {
     int64_t run, seed;
@@ -317,31 +289,20 @@ static void add_row(vmae_listing *listing, const char *metric, char letter, cons
     vmae_listing_text(listing, settings);
 }
 
-static int split(char *words, const char *parts[METRICS_MAX])
-{
-    int count = 0;
-    for (char *word; (word = strsep(&words, ",")) && count < METRICS_MAX;)
-        if (*word)
-            parts[count++] = word;
-    return count;
-}
-
 /* top1 and top5 if any run has them, else knn_top1, else the loss. */
-static vmae_status default_metrics(comparison *c, const char *parts[METRICS_MAX], int *count)
+static vmae_status default_metrics(comparison *c, cmd_words *metrics)
 {
     static const char *const candidates[] = { "top1", "top5", "knn_top1", "loss" };
-    *count = 0;
-    for (size_t i = 0; i < 4; i++) {
-        if (i >= 2 && *count)
-            break;
+    static numbers some;
+    metrics->count = 0;
+    for (size_t i = 0; i < 4 && (i < 2 || metrics->count == 0); i++) {
         bool any = false;
         for (size_t g = 0; g < c->count && !any; g++) {
-            numbers some;
             VMAE_TRY(collect(c, &c->groups[g], candidates[i], false, &some));
             any = some.n > 0;
         }
         if (any)
-            parts[(*count)++] = candidates[i];
+            metrics->at[metrics->count++] = candidates[i];
     }
     return VMAE_OK;
 }
@@ -372,75 +333,88 @@ static vmae_status compare_metric(comparison *c, const char *metric, bool best, 
     return VMAE_OK;
 }
 
-static vmae_status fill(comparison *c, const compare_options *options_given, vmae_listing *listing)
+/* Below the listing: which runs each letter stands for, and what was tested. */
+static void explain(const comparison *c, vmae_listing *listing)
+{
+    enum { SHOWN = 20 };
+    for (size_t g = 0; g < c->count; g++) {
+        char text[2048];
+        size_t used = 0;
+        for (size_t i = 0; i < c->groups[g].count && i < SHOWN && used < sizeof text; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, " %lld (seed %s)",
+                                     (long long)c->groups[g].members[i].run, c->seeds[c->groups[g].members[i].seeds]);
+        vmae_listing_note(listing, "%c: run%s%s%s", (int)('A' + g), c->groups[g].count == 1 ? "" : "s", text,
+                          c->groups[g].count > SHOWN ? " ..." : "");
+    }
+    if (c->added)
+        vmae_listing_note(listing,
+                          "%zu finished run%s with the same settings and other seeds added; --only leaves them out.",
+                          c->added, c->added == 1 ? "" : "s");
+    if (c->count == 1)
+        vmae_listing_note(listing, "These runs differ by nothing but the seed: there is nothing to compare.");
+    else
+        vmae_listing_note(listing, "low and high: 95%% interval of each difference alone. p and the verdict (at 5%%): "
+                                   "Student's t, with Holm's correction over the settings held against A.");
+}
+
+static vmae_status compare_settings(comparison *c, const compare_options *given, vmae_listing *listing)
 {
     static const char *const columns[] = { "metric", "setting", "mean", "std",     "n",    "to A",
                                            "low",    "high",    "p",    "verdict", "test", "what differs" };
-    const char *metrics[METRICS_MAX];
-    int metric_count = 0;
+    cmd_words metrics;
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         vmae_listing_column(listing, columns[i]);
-    if (options_given->metrics)
-        metric_count = split(options_given->metrics, metrics);
-    else
-        VMAE_TRY(default_metrics(c, metrics, &metric_count));
-    for (int m = 0; m < metric_count; m++)
-        VMAE_TRY(compare_metric(c, metrics[m], options_given->best, listing));
+    if (given->metrics) {
+        VMAE_TRY(cmd_split(&metrics, given->metrics));
+        VMAE_TRY(cmd_check_names(c->store, "no run has measured", &metrics, cmd_metrics_sql));
+    } else {
+        VMAE_TRY(default_metrics(c, &metrics));
+    }
+    for (size_t m = 0; m < metrics.count; m++)
+        VMAE_TRY(compare_metric(c, metrics.at[m], given->best, listing));
+    explain(c, listing);
     return VMAE_OK;
 }
 
-static void explain(const comparison *c)
+static vmae_status compare_named(comparison *c, const cmd_context *context, vmae_listing *listing)
 {
-    putchar('\n');
-    for (size_t g = 0; g < c->count; g++) {
-        printf("%c: run%s", (int)('A' + g), c->groups[g].count == 1 ? "" : "s");
-        for (size_t i = 0; i < c->groups[g].count && i < 20; i++)
-            printf(" %lld (seed %s)", (long long)c->groups[g].members[i].run, c->seeds[c->groups[g].members[i].seeds]);
-        puts(c->groups[g].count > 20 ? " ..." : "");
-    }
-    if (c->added)
-        printf("%zu finished run%s with the same settings and other seeds added; --only leaves them out.\n", c->added,
-               c->added == 1 ? "" : "s");
-    if (c->count == 1)
-        puts("These runs differ by nothing but the seed: there is nothing to compare.");
-    else
-        puts("low and high: 95% interval of each difference alone. p and the verdict (at 5%): Student's t, with Holm's "
-             "correction over the settings held against A.");
-}
-
-static vmae_status compare_runs(comparison *c, const compare_options *given, vmae_listing *listing, int *code)
-{
-    for (int i = 0; i < given->name_count; i++) {
+    const compare_options *given = context->input;
+    for (int i = 0; i < context->count; i++) {
         vmae_stored_run run;
-        if ((*code = cmd_find_run(c->store, given->names[i], &run)) != 0)
-            return VMAE_OK;
+        VMAE_TRY(vmae_run_find(c->store, context->words[i], &run));
         VMAE_TRY(add_named(c, run.id));
     }
     if (!given->only)
         VMAE_TRY(add_other_seeds(c));
     VMAE_TRY(sort_seeds(c));
-    return fill(c, given, listing);
+    return compare_settings(c, given, listing);
 }
 
-int cmd_compare(int argc, char **argv)
+static vmae_status compare_runs(cmd_context *context, vmae_listing *listing)
 {
-    static compare_options given;
-    static comparison c;
-    cmd_parse(&argp, argc, argv, &given);
-    vmae_listing *listing = vmae_listing_new();
-    c.arena = vmae_arena_new();
-    int code = 0;
-    vmae_status st = listing && c.arena ? cmd_open(&given.common, &c.store) : VMAE_ENOMEM;
-    if (st == VMAE_OK)
-        st = compare_runs(&c, &given, listing, &code);
-    if (st != VMAE_OK)
-        code = cmd_failed(st);
-    else if (code == 0 && (code = cmd_print(listing, &given.common)) == 0 && given.common.format == VMAE_TABLE_TEXT)
-        explain(&c);
-    else if (code == EXIT_NOTHING && vmae_listing_rows(listing) == 0 && given.common.format == VMAE_TABLE_TEXT)
-        fputs("none of these runs has the metric\n", stderr);
-    vmae_listing_free(listing);
+    static comparison c; /* too large for the stack */
+    c = (comparison){ .store = context->store, .arena = vmae_arena_new() };
+    const vmae_status st = c.arena ? compare_named(&c, context, listing) : VMAE_ENOMEM;
     vmae_arena_free(c.arena);
-    vmae_store_close(c.store);
-    return code;
+    return st;
 }
+
+const cmd cmd_compare = {
+    .name = "compare",
+    .summary = "which setting won, by how much, and is it noise?",
+    .args = "RUN...",
+    .doc = "Which setting won, by how much, and is it noise? Runs that differ by nothing but the seed are one setting; "
+           "finished runs of the same settings and data with other seeds are added. Every setting is held against the "
+           "first: mean difference with its 95% interval, paired by seed where both have the same seeds (else Welch's "
+           "test), verdict with Holm's correction where there are several."
+           "\vExamples:\n  vicmae-results compare 12 15\n"
+           "  vicmae-results compare 12 15 18 --metric knn_top1 --best --json",
+    .options = options,
+    .on_option = on_option,
+    .input_size = sizeof(compare_options),
+    .uses = CMD_STORE | CMD_FORMAT | CMD_LISTING,
+    .least = 1,
+    .most = RUNS_MAX,
+    .empty = "none of these runs has measured anything to compare; say what with --metric",
+    .run = compare_runs,
+};

@@ -1,12 +1,10 @@
 /* diff.c -- vicmae-results diff: what is not the same in two runs. */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 
 #include <math.h>
 #include <string.h>
 
 typedef struct diff_options {
-    cmd_options common;
-    const char *runs[2];
     bool all;
 } diff_options;
 
@@ -18,35 +16,12 @@ static const struct argp_option options[] = {
 static error_t on_option(int key, char *arg, struct argp_state *state)
 {
     diff_options *diff = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT: cmd_children(state); return 0;
-    case 'a': diff->all = true; return 0;
-    case ARGP_KEY_ARG:
-        if (state->arg_num >= 2)
-            argp_error(state, "diff takes two runs");
-        diff->runs[state->arg_num] = arg;
-        return 0;
-    case ARGP_KEY_END:
-        if (state->arg_num < 2)
-            argp_error(state, "diff needs two runs");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
+    (void)arg;
+    if (key != 'a')
+        return ARGP_ERR_UNKNOWN;
+    diff->all = true;
+    return 0;
 }
-
-static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
-                                              { &cmd_listing_argp, 0, NULL, 0 },
-                                              { 0 } };
-static const struct argp argp = {
-    options,
-    on_option,
-    "RUN RUN",
-    "Shows what differs between two runs: settings (of the runs they build on, too), data, machine, and last numbers."
-    "\vExamples:\n  vicmae-results diff 12 15\n  vicmae-results diff 3fa9 77b0 --all --csv",
-    children,
-    NULL,
-    NULL
-};
 
 /* Both sides as (what, name, value); parents' settings under their protocol's name. */
 static const char facts_sql[] =
@@ -136,26 +111,28 @@ static vmae_status fill(vmae_listing *listing, vmae_store *store, const vmae_sto
     return st;
 }
 
-int cmd_diff(int argc, char **argv)
+static vmae_status diff_runs(cmd_context *context, vmae_listing *listing)
 {
-    diff_options diff = { .all = false };
-    cmd_parse(&argp, argc, argv, &diff);
-    vmae_store *store = NULL;
+    const diff_options *diff = context->input;
     vmae_stored_run runs[2];
-    vmae_listing *listing = vmae_listing_new();
-    vmae_status st = listing ? cmd_open(&diff.common, &store) : VMAE_ENOMEM;
-    int code = st == VMAE_OK ? 0 : cmd_failed(st);
-    for (int i = 0; i < 2 && code == 0; i++)
-        code = cmd_find_run(store, diff.runs[i], &runs[i]);
-    if (code == 0 && (st = fill(listing, store, runs, diff.all)) != VMAE_OK)
-        code = cmd_failed(st);
-    if (code == 0) {
-        code = cmd_print(listing, &diff.common);
-        if (code == EXIT_NOTHING && diff.common.format == VMAE_TABLE_TEXT)
-            puts("nothing differs");
-        code = code == EXIT_NOTHING ? 0 : code; /* no difference is an answer */
-    }
-    vmae_listing_free(listing);
-    vmae_store_close(store);
-    return code;
+    for (int i = 0; i < 2; i++)
+        VMAE_TRY(vmae_run_find(context->store, context->words[i], &runs[i]));
+    return fill(listing, context->store, runs, diff->all);
 }
+
+const cmd cmd_diff = {
+    .name = "diff",
+    .summary = "what differs between two runs: settings, data, machine, numbers",
+    .args = "RUN RUN",
+    .doc = "Shows what differs between two runs: settings (of the runs they build on, too), data, machine, and last "
+           "numbers."
+           "\vExamples:\n  vicmae-results diff 12 15\n  vicmae-results diff 3fa9 77b0 --all --csv",
+    .options = options,
+    .on_option = on_option,
+    .input_size = sizeof(diff_options),
+    .uses = CMD_STORE | CMD_FORMAT | CMD_LISTING | CMD_MAY_BE_EMPTY,
+    .least = 2,
+    .most = 2,
+    .empty = "nothing differs",
+    .run = diff_runs,
+};

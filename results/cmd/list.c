@@ -1,9 +1,8 @@
 /* list.c -- vicmae-results list. */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 #include "results/metric_kinds.h"
 #include "results/sweep.h"
 
-#include "engine/core/config.h"
 #include "engine/core/mem.h"
 #include "engine/core/text.h"
 
@@ -11,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHERE_MAX = 16, COLUMNS_MAX = 16, NAME_MAX_LENGTH = 64 };
+enum { WHERE_MAX = 16 };
 
 typedef struct where {
     char *key;
@@ -19,10 +18,10 @@ typedef struct where {
 } where;
 
 typedef struct list_options {
-    cmd_options common;
     where conditions[WHERE_MAX];
     int condition_count;
-    const char *sweep, *status, *protocol, *metrics, *keys;
+    char *status, *metrics, *keys; /* cut in place */
+    const char *sweep, *protocol;
 } list_options;
 
 static const struct argp_option options[] = {
@@ -62,34 +61,15 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
 {
     list_options *list = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: cmd_children(state); return 0;
     case 'w': return add_condition(list, arg, state);
     case 's': list->sweep = arg; return 0;
     case 't': list->status = arg; return 0;
     case 'p': list->protocol = arg; return 0;
     case 'm': list->metrics = arg; return 0;
     case 'k': list->keys = arg; return 0;
-    case ARGP_KEY_ARG: argp_error(state, "list takes no arguments"); return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
-
-static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
-                                              { &cmd_listing_argp, 0, NULL, 0 },
-                                              { 0 } };
-static const struct argp argp = {
-    options,
-    on_option,
-    NULL,
-    "Lists runs with their state and last numbers."
-    "\vExamples:\n"
-    "  vicmae-results list\n"
-    "  vicmae-results list --where model.mask_ratio=0.75 --where seed<3 --protocol probe\n"
-    "  vicmae-results list --sweep table3 --status failed,diverged --json",
-    children,
-    NULL,
-    NULL
-};
 
 /* vmae_match(value, operation, wanted): as numbers where both are numbers, else as texts. A run without the key matches
  * only !=. */
@@ -127,33 +107,29 @@ static const char *key_sql(const char *key)
     return NULL;
 }
 
-/* A key that no run has is a typing error, not an empty list. */
 static vmae_status check_key(vmae_store *store, const char *key)
 {
-    int64_t known = 0;
-    if (key_sql(key))
-        return VMAE_OK;
-    VMAE_TRY(vmae_sql_integer(store, &known, 0, "SELECT 1 FROM config WHERE key = ? LIMIT 1", "t", key));
-    if (known)
-        return VMAE_OK;
-    sqlite3_stmt *rows = NULL;
-    bool row;
-    enum { KEYS = 512 };
-    const char *names[KEYS];
-    size_t count = 0;
-    vmae_arena *arena = vmae_arena_new();
-    vmae_status st = arena ? vmae_sql_query(store, &rows, "SELECT DISTINCT key FROM config LIMIT ?", "i", (int64_t)KEYS)
-                           : VMAE_ENOMEM;
-    while (st == VMAE_OK && (st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row)
-        if ((names[count] = vmae_arena_strdup(arena, vmae_sql_text(rows, 0))))
-            count++;
-    const char *nearest = vmae_nearest_name(key, names, count);
-    if (st == VMAE_OK && count > 0)
-        st = vmae_fail(VMAE_EUSER, "no run has a setting %s%s%s", key, nearest ? "; did you mean " : "",
-                       nearest ? nearest : "");
-    sqlite3_finalize(rows);
-    vmae_arena_free(arena);
-    return st;
+    return key_sql(key)
+               ? VMAE_OK
+               : cmd_check_name(store, "no run has a setting", key, "SELECT DISTINCT key FROM config ORDER BY 1");
+}
+
+/* A name that no run has is a mistake, not an empty list. */
+static vmae_status check_names(const list_options *list, vmae_store *store, const cmd_words *statuses,
+                               const cmd_words *metrics, const cmd_words *keys)
+{
+    for (int i = 0; i < list->condition_count; i++)
+        VMAE_TRY(check_key(store, list->conditions[i].key));
+    for (size_t i = 0; i < keys->count; i++)
+        VMAE_TRY(check_key(store, keys->at[i]));
+    if (list->metrics) /* the standard ones need not be there */
+        VMAE_TRY(cmd_check_names(store, "no run has measured", metrics, cmd_metrics_sql));
+    if (list->protocol)
+        VMAE_TRY(cmd_check_name(store, "no run is of protocol", list->protocol,
+                                "SELECT DISTINCT protocol FROM runs ORDER BY 1"));
+    return cmd_check_names(store, "no run can be", statuses,
+                           "VALUES ('running'), ('stopped'), ('done'), ('failed'), ('diverged'), ('interrupted'), "
+                           "('unknown')");
 }
 
 static vmae_status build_query(const list_options *list, vmae_store *store, int64_t sweep, sqlite3_stmt **rows)
@@ -166,7 +142,6 @@ static vmae_status build_query(const list_options *list, vmae_store *store, int6
                                    "AND (?2 < 0 OR r.identity IN (SELECT identity FROM sweep_cells WHERE sweep = ?2))");
     for (int i = 0; i < list->condition_count; i++) {
         const char *fact = key_sql(list->conditions[i].key);
-        VMAE_TRY(check_key(store, list->conditions[i].key));
         char config[96];
         snprintf(config, sizeof config, "(SELECT value FROM config WHERE run = r.id AND key = ?%d)", 3 + 3 * i);
         used += (size_t)snprintf(sql + used, sizeof sql - used, " AND vmae_match(%s, ?%d, ?%d)", fact ? fact : config,
@@ -186,22 +161,12 @@ static vmae_status build_query(const list_options *list, vmae_store *store, int6
     return VMAE_OK;
 }
 
-static bool in_list(const char *words, const char *word)
+static bool is_among(const cmd_words *words, const char *word)
 {
-    const size_t count = strlen(word);
-    for (const char *at = words; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (strncmp(at, word, count) == 0 && (at[count] == ',' || !at[count]))
+    for (size_t i = 0; i < words->count; i++)
+        if (strcmp(words->at[i], word) == 0)
             return true;
-    return false;
-}
-
-static int split(char *words, const char *parts[COLUMNS_MAX])
-{
-    int count = 0;
-    for (char *word; (word = strsep(&words, ",")) && count < COLUMNS_MAX;)
-        if (*word)
-            parts[count++] = word;
-    return count;
+    return words->count == 0;
 }
 
 static vmae_status add_metric(vmae_listing *listing, vmae_store *store, sqlite3_stmt *summary, int64_t run,
@@ -225,10 +190,14 @@ static vmae_status add_metric(vmae_listing *listing, vmae_store *store, sqlite3_
     return st;
 }
 
-static vmae_status add_run(vmae_listing *listing, const list_options *list, vmae_store *store, sqlite3_stmt *row,
-                           const char *status)
+static bool is_for_people(vmae_table_format format)
 {
-    const bool people = list->common.format == VMAE_TABLE_TEXT || list->common.format == VMAE_TABLE_MARKDOWN;
+    return format != VMAE_TABLE_CSV && format != VMAE_TABLE_JSON;
+}
+
+static void add_run(vmae_listing *listing, vmae_table_format format, sqlite3_stmt *row, const char *status)
+{
+    const bool people = is_for_people(format);
     char duration[VMAE_TIME_TEXT] = "";
     const double seconds = sqlite3_column_type(row, 6) == SQLITE_NULL ? NAN : sqlite3_column_double(row, 6);
     if (!isnan(seconds))
@@ -250,16 +219,18 @@ static vmae_status add_run(vmae_listing *listing, const list_options *list, vmae
     else
         vmae_listing_integer(listing, sqlite3_column_int64(row, 5));
     vmae_listing_number_as(listing, seconds, *duration ? duration : NULL);
-    (void)store;
-    return VMAE_OK;
 }
 
-static vmae_status add_keys(vmae_listing *listing, vmae_store *store, int64_t run, const char *const *keys, int count)
+static vmae_status add_keys(vmae_listing *listing, vmae_store *store, int64_t run, const cmd_words *keys)
 {
-    for (int i = 0; i < count; i++) {
+    for (size_t i = 0; i < keys->count; i++) {
         sqlite3_stmt *row = NULL;
         bool found = false;
-        VMAE_TRY(vmae_sql_query(store, &row, "SELECT value FROM config WHERE run = ? AND key = ?", "it", run, keys[i]));
+        char sql[160];
+        const char *fact = key_sql(keys->at[i]);
+        snprintf(sql, sizeof sql, fact ? "SELECT %s FROM runs AS r WHERE r.id = ?" : "%s",
+                 fact ? fact : "SELECT value FROM config WHERE run = ? AND key = ?");
+        VMAE_TRY(vmae_sql_query(store, &row, sql, fact ? "i" : "it", run, keys->at[i]));
         const vmae_status st = vmae_sql_step(store, row, &found);
         vmae_listing_text(listing, found ? vmae_sql_text(row, 0) : NULL);
         sqlite3_finalize(row);
@@ -268,24 +239,33 @@ static vmae_status add_keys(vmae_listing *listing, vmae_store *store, int64_t ru
     return VMAE_OK;
 }
 
-static vmae_status fill(vmae_listing *listing, const list_options *list, vmae_store *store, char *metric_text,
-                        char *key_text)
+static void add_columns(vmae_listing *listing, vmae_table_format format, const cmd_words *metrics,
+                        const cmd_words *keys)
 {
-    static const char *const fixed[] = { "id", "run", "protocol", "seed", "status", "step", "time" };
-    const char *metrics[COLUMNS_MAX], *keys[COLUMNS_MAX];
-    const int metric_count = split(metric_text, metrics), key_count = split(key_text, keys);
+    static const char *const fixed[] = { "id", "run", "protocol", "seed", "status", "step" };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        vmae_listing_column(listing,
-                            i == 6 && (list->common.format == VMAE_TABLE_CSV || list->common.format == VMAE_TABLE_JSON)
-                                ? "seconds"
-                                : fixed[i]);
-    for (int i = 0; i < metric_count; i++)
-        vmae_listing_column(listing, metrics[i]);
-    for (int i = 0; i < key_count; i++)
-        vmae_listing_column(listing, keys[i]);
+        vmae_listing_column(listing, fixed[i]);
+    vmae_listing_column(listing, is_for_people(format) ? "time" : "seconds");
+    for (size_t i = 0; i < metrics->count; i++)
+        vmae_listing_column(listing, metrics->at[i]);
+    for (size_t i = 0; i < keys->count; i++)
+        vmae_listing_column(listing, keys->at[i]);
+}
+
+static vmae_status list_runs(cmd_context *context, vmae_listing *listing)
+{
+    static char standard[] = "top1,knn_top1,loss";
+    const list_options *list = context->input;
+    vmae_store *store = context->store;
+    cmd_words metrics, keys, statuses;
     int64_t sweep = -1;
+    VMAE_TRY(cmd_split(&metrics, list->metrics ? list->metrics : standard));
+    VMAE_TRY(cmd_split(&keys, list->keys));
+    VMAE_TRY(cmd_split(&statuses, list->status));
+    VMAE_TRY(check_names(list, store, &statuses, &metrics, &keys));
     if (list->sweep)
         VMAE_TRY(vmae_sweep_find(store, list->sweep, &sweep));
+    add_columns(listing, context->format, &metrics, &keys);
     sqlite3_stmt *rows = NULL, *summary = NULL;
     bool row;
     VMAE_TRY(build_query(list, store, sweep, &rows));
@@ -296,35 +276,31 @@ static vmae_status fill(vmae_listing *listing, const list_options *list, vmae_st
     while (st == VMAE_OK && (st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
         const int64_t run = sqlite3_column_int64(rows, 0);
         const char *status = vmae_run_status(store, run, vmae_sql_text(rows, 4));
-        if (list->status && !in_list(list->status, status))
+        if (!is_among(&statuses, status))
             continue;
-        st = add_run(listing, list, store, rows, status);
-        for (int i = 0; i < metric_count && st == VMAE_OK; i++)
-            st = add_metric(listing, store, summary, run, metrics[i]);
+        add_run(listing, context->format, rows, status);
+        for (size_t i = 0; i < metrics.count && st == VMAE_OK; i++)
+            st = add_metric(listing, store, summary, run, metrics.at[i]);
         if (st == VMAE_OK)
-            st = add_keys(listing, store, run, keys, key_count);
+            st = add_keys(listing, store, run, &keys);
     }
     sqlite3_finalize(rows);
     sqlite3_finalize(summary);
     return st;
 }
 
-int cmd_list(int argc, char **argv)
-{
-    list_options list = { .metrics = "top1,knn_top1,loss", .keys = "" };
-    cmd_parse(&argp, argc, argv, &list);
-    vmae_store *store = NULL;
-    vmae_listing *listing = vmae_listing_new();
-    char *metrics = vmae_strdup(list.metrics), *keys = vmae_strdup(list.keys);
-    vmae_status st = listing && metrics && keys ? cmd_open(&list.common, &store) : VMAE_ENOMEM;
-    if (st == VMAE_OK)
-        st = fill(listing, &list, store, metrics, keys);
-    const int code = st == VMAE_OK ? cmd_print(listing, &list.common) : cmd_failed(st);
-    if (code == EXIT_NOTHING && list.common.format == VMAE_TABLE_TEXT)
-        fputs("no run matches\n", stderr);
-    free(metrics);
-    free(keys);
-    vmae_listing_free(listing);
-    vmae_store_close(store);
-    return code;
-}
+const cmd cmd_list = {
+    .name = "list",
+    .summary = "runs, with their state and last numbers",
+    .doc = "Lists runs with their state, time and last numbers."
+           "\vExamples:\n"
+           "  vicmae-results list\n"
+           "  vicmae-results list --where model.mask_ratio=0.75 --where 'seed<3' --protocol probe\n"
+           "  vicmae-results list --sweep table3 --status failed,diverged --json",
+    .options = options,
+    .on_option = on_option,
+    .input_size = sizeof(list_options),
+    .uses = CMD_STORE | CMD_FORMAT | CMD_LISTING,
+    .empty = "no run matches",
+    .run = list_runs,
+};

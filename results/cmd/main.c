@@ -1,29 +1,17 @@
 /* main.c -- vicmae-results: finds the command and runs it. */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 
+#include "engine/core/config.h"
 #include "engine/core/log.h"
 #include "engine/core/text.h"
+
+#include "revision.h"
 
 #include <signal.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
-} commands[] = {
-    { "list", cmd_list, "runs, with their state and last numbers" },
-    { "show", cmd_show, "everything about one run" },
-    { "diff", cmd_diff, "what differs between two runs: settings, data, machine, numbers" },
-    { "compare", cmd_compare, "which setting won, by how much, and is it noise?" },
-    { "table", cmd_table, "a sweep's tables beside the paper's" },
-    { "plot", cmd_plot, "a sweep's or a run's pictures" },
-    { "paper", cmd_paper, "the numbers that the paper prints" },
-    { "ingest", cmd_ingest, "bring the database up to date with the runs folder" },
-    { "export", cmd_export, "metrics as CSV or in canonical form, or a copy of the database" },
-    { "dump-metrics", cmd_dump_metrics, "the same as export --canonical" },
-    { "sql", cmd_sql, "a query of your own; read-only" },
-};
+static const cmd *const commands[] = { &cmd_list,  &cmd_show,   &cmd_diff,   &cmd_compare,      &cmd_table, &cmd_plot,
+                                       &cmd_paper, &cmd_ingest, &cmd_export, &cmd_dump_metrics, &cmd_sql };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *out)
@@ -33,7 +21,7 @@ static void print_usage(FILE *out)
           "plots.\n\nCommands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-13s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-13s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\nExamples:\n"
           "  vicmae-results list --sweep table3 --status failed\n"
           "  vicmae-results table table3\n"
@@ -41,8 +29,9 @@ static void print_usage(FILE *out)
           "  vicmae-results plot table3 -o pictures\n\n"
           "`vicmae-results COMMAND --help` has each command's options and more examples. Runs are looked for in runs/ "
           "and\n"
-          "the database is runs/results.db, unless --runs and --db say otherwise.\n"
-          "Exit codes: 0 ok, 1 it failed, 2 the command or its input needs correcting, 3 nothing matched.\n",
+          "the database is runs/results.db, unless --root and --db say otherwise.\n"
+          "Exit codes: 0 ok, 1 it failed, 2 the command needs correcting (a name that is not there, too), 3 nothing "
+          "matched.\n",
           out);
 }
 
@@ -51,8 +40,9 @@ static int command_at(int argc, char **argv)
 {
     int i = 1;
     while (i < argc && argv[i][0] == '-') {
-        const bool takes_value = strcmp(argv[i], "--runs") == 0 || strcmp(argv[i], "--db") == 0 ||
-                                 strcmp(argv[i], "-r") == 0 || strcmp(argv[i], "-d") == 0;
+        const bool takes_value = strcmp(argv[i], "--root") == 0 || strcmp(argv[i], "--runs") == 0 ||
+                                 strcmp(argv[i], "--db") == 0 || strcmp(argv[i], "-r") == 0 ||
+                                 strcmp(argv[i], "-d") == 0;
         i += takes_value ? 2 : 1;
     }
     return i < argc ? i : 0;
@@ -71,26 +61,31 @@ static int dispatch(int argc, char **argv)
         print_usage(stderr);
         return EXIT_USER;
     }
+    const char *names[COMMANDS];
     for (int i = 0; i < COMMANDS; i++) {
-        const bool alias = strcmp(argv[at], "import") == 0 && strcmp(commands[i].name, "ingest") == 0;
-        if (!alias && strcmp(commands[i].name, argv[at]) != 0)
+        names[i] = commands[i]->name;
+        const bool alias = strcmp(argv[at], "import") == 0 && commands[i] == &cmd_ingest;
+        if (!alias && strcmp(names[i], argv[at]) != 0)
             continue;
         static char name[64];
-        snprintf(name, sizeof name, "vicmae-results %s", commands[i].name);
+        snprintf(name, sizeof name, "vicmae-results %s", names[i]);
         memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv); /* options before the command */
         argv[1] = name;
-        return commands[i].run(argc - 1, argv + 1);
+        return cmd_main(commands[i], argc - 1, argv + 1);
     }
-    fprintf(stderr, "vicmae-results: there is no command ");
+    const char *nearest = vmae_nearest_name(argv[at], names, COMMANDS);
+    fputs("vicmae-results: there is no command ", stderr);
     vmae_print_clean(stderr, argv[at]);
-    fprintf(stderr, "; `vicmae-results --help` lists them\n");
+    fprintf(stderr, "%s%s; `vicmae-results --help` lists them\n", nearest ? "; did you mean " : "",
+            nearest ? nearest : "");
     return EXIT_USER;
 }
 
 int main(int argc, char **argv)
 {
     static char version[128];
-    snprintf(version, sizeof version, "vicmae-results %s (SQLite %s)", VICMAE_VERSION, sqlite3_libversion());
+    snprintf(version, sizeof version, "vicmae-results %s (%s), SQLite %s", VMAE_VERSION, VMAE_REVISION,
+             sqlite3_libversion());
     argp_program_version = version;
     argp_err_exit_status = EXIT_USER;
     signal(SIGXFSZ, SIG_IGN); /* a file limit is a failed write with a sentence, not a death */

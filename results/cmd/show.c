@@ -1,5 +1,5 @@
 /* show.c -- vicmae-results show: everything known about one run. */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 
 #include "engine/core/fs.h"
 #include "engine/core/log.h"
@@ -8,40 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct show_options {
-    cmd_options common;
-    const char *run;
-} show_options;
-
-static error_t on_option(int key, char *arg, struct argp_state *state)
-{
-    show_options *show = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT: cmd_children(state); return 0;
-    case ARGP_KEY_ARG:
-        if (show->run)
-            argp_error(state, "show takes one run");
-        show->run = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "which run? `vicmae-results list` shows them"); return EINVAL;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
-                                              { &cmd_listing_argp, 0, NULL, 0 },
-                                              { 0 } };
-static const struct argp argp = { NULL,
-                                  on_option,
-                                  "RUN",
-                                  "Shows a run: settings, parents, machine, data, attempts, numbers, files, and the "
-                                  "end of its log if it failed. RUN is the number "
-                                  "that list shows, or the beginning of its identity."
-                                  "\vExamples:\n  vicmae-results show 12\n  vicmae-results show 3fa9 --json",
-                                  children,
-                                  NULL,
-                                  NULL };
 
 static const struct {
     const char *name, *title, *sql; /* ?1 is the run */
@@ -75,22 +41,22 @@ static const struct {
       "WHERE c.identity = (SELECT identity FROM runs WHERE id = ?1) ORDER BY s.name, s.scale, g.grid, c.row, c.seed" },
 };
 
-static vmae_status print_section(vmae_store *store, const cmd_options *options, size_t i, int64_t run)
+static vmae_status print_section(vmae_store *store, vmae_table_format format, size_t i, int64_t run)
 {
     sqlite3_stmt *rows = NULL;
     vmae_listing *listing = vmae_listing_new();
     vmae_status st = listing ? vmae_sql_query(store, &rows, sections[i].sql, "i", run) : VMAE_ENOMEM;
     if (st == VMAE_OK)
         st = cmd_fill(listing, store, rows);
-    if (st == VMAE_OK && options->format == VMAE_TABLE_JSON)
-        printf(",\n\"%s\": ", sections[i].name);
-    else if (st == VMAE_OK && vmae_listing_rows(listing) > 0)
-        printf(options->format == VMAE_TABLE_MARKDOWN ? "\n### %s\n\n"
-               : cmd_colours()                        ? "\n\033[1m%s\033[0m\n"
-                                                      : "\n%s\n",
-               sections[i].title);
-    if (st == VMAE_OK && (options->format == VMAE_TABLE_JSON || vmae_listing_rows(listing) > 0))
-        st = vmae_listing_print(listing, options->format, cmd_colours(), stdout);
+    const bool shown = format == VMAE_TABLE_JSON || vmae_listing_rows(listing) > 0;
+    if (st == VMAE_OK && shown) {
+        printf(format == VMAE_TABLE_JSON       ? ",\n\"%s\": "
+               : format == VMAE_TABLE_MARKDOWN ? "\n### %s\n\n"
+               : cmd_colours()                 ? "\n\033[1m%s\033[0m\n"
+                                               : "\n%s\n",
+               format == VMAE_TABLE_JSON ? sections[i].name : sections[i].title);
+        st = vmae_listing_print(listing, format, cmd_colours(), stdout);
+    }
     sqlite3_finalize(rows);
     vmae_listing_free(listing);
     return st;
@@ -108,7 +74,46 @@ static void print_log_tail(const char *folder)
     free(path);
 }
 
-static vmae_status show(vmae_store *store, const show_options *options, const vmae_stored_run *run)
+enum { PROTOCOL, SEED, STATUS, LAST_STEP, MESSAGE, FOLDER, DAMAGE, FIELDS };
+
+static void print_json_head(sqlite3_stmt *row, const vmae_stored_run *run, const char *status)
+{
+    static const char *const names[FIELDS] = { "protocol", "seed",   "stored_status", "last_step",
+                                               "message",  "folder", "damage" };
+    printf("{\"id\": %lld, \"identity\": \"%s\", \"status\": \"%s\"", (long long)run->id, run->identity, status);
+    for (int i = 0; i < FIELDS; i++) {
+        printf(", \"%s\": ", names[i]);
+        if (sqlite3_column_type(row, i) == SQLITE_NULL)
+            fputs("null", stdout);
+        else if (sqlite3_column_type(row, i) == SQLITE_INTEGER)
+            printf("%lld", (long long)sqlite3_column_int64(row, i));
+        else
+            vmae_print_json_text(stdout, vmae_sql_text(row, i));
+    }
+}
+
+static void print_head(sqlite3_stmt *row, const vmae_stored_run *run, const char *status)
+{
+    static const char *const before[FIELDS] = {
+        [MESSAGE] = "\n", [FOLDER] = "\nin ", [DAMAGE] = "\nits journal is damaged: "
+    };
+    const bool colours = cmd_colours();
+    printf("Run %lld  %s\n", (long long)run->id, run->identity);
+    vmae_print_clean(stdout, vmae_sql_text(row, PROTOCOL));
+    if (sqlite3_column_type(row, SEED) != SQLITE_NULL)
+        printf(", seed %lld", (long long)sqlite3_column_int64(row, SEED));
+    printf(", %s%s%s", colours ? cmd_status_colour(status) : "", status, colours ? "\033[0m" : "");
+    if (sqlite3_column_type(row, LAST_STEP) != SQLITE_NULL)
+        printf(" at step %lld", (long long)sqlite3_column_int64(row, LAST_STEP));
+    for (int i = MESSAGE; i < FIELDS; i++)
+        if (*vmae_sql_text(row, i)) {
+            fputs(before[i], stdout);
+            vmae_print_clean(stdout, vmae_sql_text(row, i));
+        }
+    putchar('\n');
+}
+
+static vmae_status show_run(vmae_store *store, vmae_table_format format, const vmae_stored_run *run)
 {
     sqlite3_stmt *row = NULL;
     bool found = false;
@@ -116,40 +121,16 @@ static vmae_status show(vmae_store *store, const show_options *options, const vm
                             "SELECT protocol, seed, status, last_step, message, folder, damage FROM runs WHERE id = ?",
                             "i", run->id));
     vmae_status st = vmae_sql_step(store, row, &found);
-    const char *status = vmae_run_status(store, run->id, vmae_sql_text(row, 2));
-    char *folder = vmae_strdup(vmae_sql_text(row, 5));
-    if (options->common.format == VMAE_TABLE_JSON) {
-        static const char *const names[] = { "protocol", "seed",   "stored_status", "last_step",
-                                             "message",  "folder", "damage" };
-        printf("{\"id\": %lld, \"identity\": \"%s\", \"status\": \"%s\"", (long long)run->id, run->identity, status);
-        for (int i = 0; i < 7; i++) {
-            printf(", \"%s\": ", names[i]);
-            if (sqlite3_column_type(row, i) == SQLITE_NULL)
-                fputs("null", stdout);
-            else if (sqlite3_column_type(row, i) == SQLITE_INTEGER)
-                printf("%lld", (long long)sqlite3_column_int64(row, i));
-            else
-                vmae_print_json_text(stdout, vmae_sql_text(row, i));
-        }
-    } else {
-        printf("Run %lld  %s\n", (long long)run->id, run->identity);
-        vmae_print_clean(stdout, vmae_sql_text(row, 0));
-        if (sqlite3_column_type(row, 1) != SQLITE_NULL)
-            printf(", seed %lld", (long long)sqlite3_column_int64(row, 1));
-        printf(", %s%s%s", cmd_colours() ? cmd_status_colour(status) : "", status, cmd_colours() ? "\033[0m" : "");
-        if (sqlite3_column_type(row, 3) != SQLITE_NULL)
-            printf(" at step %lld", (long long)sqlite3_column_int64(row, 3));
-        for (int i = 4; i < 7; i++)
-            if (*vmae_sql_text(row, i)) {
-                fputs(i == 4 ? "\n" : i == 5 ? "\nin " : "\nits journal is damaged: ", stdout);
-                vmae_print_clean(stdout, vmae_sql_text(row, i));
-            }
-        putchar('\n');
-    }
+    const char *status = vmae_run_status(store, run->id, vmae_sql_text(row, STATUS));
+    char *folder = vmae_strdup(vmae_sql_text(row, FOLDER));
+    if (format == VMAE_TABLE_JSON)
+        print_json_head(row, run, status);
+    else
+        print_head(row, run, status);
     sqlite3_finalize(row);
     for (size_t i = 0; i < sizeof sections / sizeof *sections && st == VMAE_OK; i++)
-        st = print_section(store, &options->common, i, run->id);
-    if (options->common.format == VMAE_TABLE_JSON)
+        st = print_section(store, format, i, run->id);
+    if (format == VMAE_TABLE_JSON)
         fputs("}\n", stdout);
     else if (st == VMAE_OK && folder && strcmp(status, "done") != 0 && strcmp(status, "running") != 0)
         print_log_tail(folder);
@@ -157,16 +138,25 @@ static vmae_status show(vmae_store *store, const show_options *options, const vm
     return st;
 }
 
-int cmd_show(int argc, char **argv)
+static vmae_status show(cmd_context *context, vmae_listing *listing)
 {
-    show_options options = { .run = NULL };
-    cmd_parse(&argp, argc, argv, &options);
-    vmae_store *store = NULL;
     vmae_stored_run run;
-    vmae_status st = cmd_open(&options.common, &store);
-    int code = st == VMAE_OK ? cmd_find_run(store, options.run, &run) : cmd_failed(st);
-    if (code == 0 && (st = show(store, &options, &run)) != VMAE_OK)
-        code = cmd_failed(st);
-    vmae_store_close(store);
-    return code;
+    (void)listing;
+    if (context->format == VMAE_TABLE_CSV || context->format == VMAE_TABLE_LATEX)
+        return vmae_fail(VMAE_EUSER, "a run is not one table: show prints text, md or json");
+    VMAE_TRY(vmae_run_find(context->store, context->words[0], &run));
+    return show_run(context->store, context->format, &run);
 }
+
+const cmd cmd_show = {
+    .name = "show",
+    .summary = "everything about one run",
+    .args = "RUN",
+    .doc = "Shows a run: settings, parents, machine, data, attempts, numbers, files, and the end of its log if it "
+           "failed. RUN is the number that list shows, or the beginning of its identity."
+           "\vExamples:\n  vicmae-results show 12\n  vicmae-results show 3fa9 --json",
+    .uses = CMD_STORE | CMD_FORMAT,
+    .least = 1,
+    .most = 1,
+    .run = show,
+};

@@ -1,46 +1,8 @@
 /* sql.c -- vicmae-results sql: a query of the user's own, which cannot change anything. */
-#include "results/cmd/common.h"
+#include "results/cmd/cmd.h"
 
 #include <ctype.h>
 #include <string.h>
-
-typedef struct sql_options {
-    cmd_options common;
-    const char *query;
-} sql_options;
-
-static error_t on_option(int key, char *arg, struct argp_state *state)
-{
-    sql_options *sql = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT: cmd_children(state); return 0;
-    case ARGP_KEY_ARG:
-        if (sql->query)
-            argp_error(state, "sql takes one query: put it in quotes");
-        sql->query = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "which query?"); return EINVAL;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp_child children[] = { { &cmd_common_argp, 0, NULL, 0 },
-                                              { &cmd_listing_argp, 0, NULL, 0 },
-                                              { 0 } };
-static const struct argp argp = {
-    NULL,
-    on_option,
-    "QUERY",
-    "Runs one SELECT on the results database and prints its rows. Nothing can be changed through it. The tables are "
-    "described in "
-    "results/schema.sql; the view metric_values has every number with its run and metric by name."
-    "\vExamples:\n"
-    "  vicmae-results sql \"SELECT protocol, status, count(*) FROM runs GROUP BY 1, 2\"\n"
-    "  vicmae-results sql \"SELECT step, value FROM metric_values WHERE run = 12 AND metric = 'loss'\" --csv",
-    children,
-    NULL,
-    NULL
-};
 
 /* Reading only: no writes, no other files, no settings, no extensions. */
 static int allow(void *context, int action, const char *a, const char *b, const char *c, const char *d)
@@ -55,8 +17,10 @@ static int allow(void *context, int action, const char *a, const char *b, const 
     }
 }
 
-static vmae_status run_query(vmae_listing *listing, vmae_store *store, const char *query)
+static vmae_status run_query(cmd_context *context, vmae_listing *listing)
 {
+    vmae_store *store = context->store;
+    const char *query = context->words[0];
     sqlite3 *db = vmae_store_sqlite(store);
     sqlite3_stmt *statement = NULL;
     const char *rest = "";
@@ -82,17 +46,18 @@ static vmae_status run_query(vmae_listing *listing, vmae_store *store, const cha
     return st;
 }
 
-int cmd_sql(int argc, char **argv)
-{
-    sql_options sql = { .query = NULL };
-    cmd_parse(&argp, argc, argv, &sql);
-    vmae_store *store = NULL;
-    vmae_listing *listing = vmae_listing_new();
-    vmae_status st = listing ? cmd_open(&sql.common, &store) : VMAE_ENOMEM;
-    if (st == VMAE_OK)
-        st = run_query(listing, store, sql.query);
-    const int code = st == VMAE_OK ? cmd_print(listing, &sql.common) : cmd_failed(st);
-    vmae_listing_free(listing);
-    vmae_store_close(store);
-    return code;
-}
+const cmd cmd_sql = {
+    .name = "sql",
+    .summary = "a query of your own; read-only",
+    .args = "QUERY",
+    .doc = "Runs one SELECT on the results database and prints its rows. Nothing can be changed through it. The tables "
+           "are described in results/schema.sql; the view metric_values has every number with its run and metric by "
+           "name. Put the query in quotes."
+           "\vExamples:\n"
+           "  vicmae-results sql \"SELECT protocol, status, count(*) FROM runs GROUP BY 1, 2\"\n"
+           "  vicmae-results sql \"SELECT step, value FROM metric_values WHERE run = 12 AND metric = 'loss'\" --csv",
+    .uses = CMD_STORE | CMD_FORMAT | CMD_LISTING,
+    .least = 1,
+    .most = 1,
+    .run = run_query,
+};

@@ -14,7 +14,7 @@ void program_run(program_outcome *result, const char *runs, const char *const *a
     const char *argv[24] = { "vicmae-results", arguments[0] };
     int n = 2, ends[2], ended = 0;
     if (runs) {
-        argv[n++] = "--runs";
+        argv[n++] = "--root";
         argv[n++] = runs;
     }
     for (int i = 1; arguments[0] && arguments[i] && n < 23; i++)

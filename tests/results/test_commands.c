@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *runs_folder(void)
 {
@@ -73,8 +74,9 @@ TEST(show_has_everything_and_the_log_of_a_failed_run)
     CHECK_EQ(out.code, 2);
     CHECK_STR(out.text, "several runs");
     CHECK_STR(out.text, "aa015eed01234567  pretrain seed 1, done");
-    RUN("show", "zzz");
-    CHECK_EQ(out.code, 3);
+    RUN("show", "ba01", "--csv");
+    CHECK_EQ(out.code, 2);
+    CHECK_STR(out.text, "text, md or json");
     RUN("show");
     CHECK_EQ(out.code, 2);
 }
@@ -110,7 +112,7 @@ TEST(compare_adds_other_seeds_and_gives_a_verdict)
     json_decref(root);
     RUN("compare", "ba01", "ba02");
     CHECK_STR(out.text, "nothing but the seed");
-    RUN("compare", "ba01", "--metric", "nonsense");
+    RUN("compare", "ba01", "--metric", "mem_bytes"); /* only pre-training measures it */
     CHECK_STR(out.text, "no numbers");
 }
 
@@ -183,7 +185,7 @@ TEST(help_version_and_wrong_words)
     CHECK_STR(out.text, "Examples:");
     program_run(&out, NULL, (const char *const[]){ "--version", NULL });
     CHECK_EQ(out.code, 0);
-    CHECK_STR(out.text, "vicmae-results");
+    CHECK_STR(out.text, "vicmae-results " VMAE_VERSION " (");
     static const char *const commands[] = { "list",  "show",   "diff",   "compare",      "table", "plot",
                                             "paper", "ingest", "export", "dump-metrics", "sql" };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -199,6 +201,92 @@ TEST(help_version_and_wrong_words)
     program_run(&out, NULL, (const char *const[]){ "paper", "table3a", "--csv", NULL });
     CHECK_EQ(out.code, 0);
     CHECK_STR(out.text, "table3a,5,top1,67.66,67.66,%,0.005,\"ViC-MAE, ECCV 2024, Table 3a\"");
-    program_run(&out, NULL, (const char *const[]){ "paper", "table9", NULL });
+}
+
+/* A name that is not there is a wrong command (2), with the nearest that is; an empty result is 3. */
+TEST(unknown_names_are_refused_everywhere_alike)
+{
+    static const struct {
+        const char *words[5], *part;
+    } cases[] = {
+        { { "show", "zzz" }, "no run is called zzz" },
+        { { "diff", "zzz", "ba01" }, "no run is called zzz" },
+        { { "compare", "zzz" }, "no run is called zzz" },
+        { { "export", "zzz" }, "no run is called zzz" },
+        { { "plot", "zzz" }, "zzz is no sweep: no run is called zzz" },
+        { { "table", "table9" }, "table3-demo" },
+        { { "table", "table3", "--grid", "z" }, "it has a, b, c" },
+        { { "list", "--sweep", "table9" }, "table3-demo" },
+        { { "list", "--keys", "modle.mask_ratio" }, "did you mean model.mask_ratio" },
+        { { "list", "--metrics", "top1,tpo5" }, "did you mean top5" },
+        { { "compare", "ba01", "--metric", "tpo1" }, "did you mean top1" },
+        { { "list", "--status", "dnoe" }, "did you mean done" },
+        { { "list", "--protocol", "prob" }, "did you mean probe" },
+        { { "list", "word" }, "one word too many" },
+        { { "diff", "ba01" }, "it needs RUN RUN" },
+        { { "list", "--format", "html" }, "text, md, latex, csv, json; not html" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        program_run(&out, runs_folder(), cases[i].words);
+        CHECK_EQ(out.code, 2);
+        CHECK_STR(out.text, cases[i].part);
+    }
+    RUN("list", "--status", "failed");
     CHECK_EQ(out.code, 3);
+    CHECK_STR(out.text, "no run matches");
+    RUN("list", "--keys", "seed,revision,host", "--protocol", "probe");
+    CHECK_STR(out.text, "abc123    testbed");
+    program_run(&out, NULL, (const char *const[]){ "paper", "table3x", NULL });
+    CHECK_EQ(out.code, 2);
+    CHECK_STR(out.text, "did you mean table3a");
+    program_run(&out, NULL, (const char *const[]){ "tabel", NULL });
+    CHECK_EQ(out.code, 2);
+    CHECK_STR(out.text, "did you mean table");
+}
+
+TEST(every_format_has_a_short_form)
+{
+    static const char *const forms[][3] = {
+        { "--csv", "csv", "run,protocol,metric,step,value\nba015eed0123456789abcdef,probe,loss,1," },
+        { "--json", "json", "\"protocol\": \"probe\", \"metric\": \"loss\", \"step\": 1, \"value\": " },
+        { "--md", "md", "| run | protocol | metric | step | value |\n|---|---|---|---:|---:|\n" },
+        { "--latex", "latex", "run & protocol & metric & step & value \\\\\n" }
+    };
+    static char first[sizeof out.text];
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        RUN("export", "ba01", forms[i][0]);
+        CHECK_EQ(out.code, 0);
+        CHECK_STR(out.text, forms[i][2]);
+        memcpy(first, out.text, sizeof first);
+        RUN("export", "ba01", "--format", forms[i][1]);
+        CHECK(strcmp(out.text, first) == 0);
+        RUN("list", forms[i][0]);
+        CHECK_EQ(out.code, 0);
+        RUN("table", "table3", forms[i][0]);
+        CHECK_EQ(out.code, 0);
+    }
+}
+
+/* Reading another database from a place that has runs of its own. */
+TEST(a_database_alone_is_only_read)
+{
+    const char *here = synthetic_folder("elsewhere"), *db = synthetic_path(here, "other.db");
+    char before[4096];
+    REQUIRE(getcwd(before, sizeof before));
+    synthetic_write(synthetic_path(here, "runs"),
+                    &(synthetic_run){ "aaaa1111", "pretrain", 1, NULL, NULL, NULL, 3, 0.0, "done", NULL });
+    program_run(&out, runs_folder(), (const char *const[]){ "ingest", "--db", db, NULL });
+    CHECK_EQ(out.code, 0);
+    REQUIRE(chdir(here) == 0);
+    static const char count[] = "SELECT count(*) AS n FROM runs";
+    program_run(&out, NULL, (const char *const[]){ "sql", count, "--csv", "--db", db, NULL });
+    CHECK_STR(out.text, "n\n63\n");
+    program_run(&out, NULL, (const char *const[]){ "sql", count, "--csv", NULL }); /* runs, as always */
+    CHECK_STR(out.text, "n\n1\n");
+    program_run(&out, NULL, (const char *const[]){ "sql", count, "--csv", "--db", db, "--runs", "runs", NULL });
+    CHECK_STR(out.text, "n\n64\n"); /* --root by its old name */
+    program_run(&out, NULL, (const char *const[]){ "list", "--db", "nothing.db", NULL });
+    CHECK_EQ(out.code, 2);
+    CHECK(!vmae_path_exists("nothing.db"));
+    CHECK(chdir(before) == 0);
 }

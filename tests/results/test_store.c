@@ -588,23 +588,19 @@ TEST(runs_are_found_by_number_and_prefix)
     REQUIRE(store);
     REQUIRE_OK(vmae_store_ingest(store, runs, NULL));
     vmae_stored_run run = { 0 };
-    bool found = false;
-    CHECK_OK(vmae_run_find(store, "abce", &run, &found));
-    CHECK(found && strcmp(run.identity, "abce0003") == 0);
-    CHECK_OK(vmae_run_find(store, "1", &run, &found)); /* a number goes before a prefix */
-    CHECK(found && run.id == 1);
-    CHECK_OK(vmae_run_find(store, "123", &run, &found));
-    CHECK(found && strcmp(run.identity, "12345678") == 0);
-    CHECK_OK(vmae_run_find(store, "abcd0002", &run, &found));
-    CHECK(found && strcmp(run.identity, "abcd0002") == 0);
-    CHECK_FAILS(vmae_run_find(store, "abc", &run, &found), VMAE_EUSER, "abcd0001");
+    CHECK_OK(vmae_run_find(store, "abce", &run));
+    CHECK(strcmp(run.identity, "abce0003") == 0);
+    CHECK_OK(vmae_run_find(store, "1", &run)); /* a number goes before a prefix */
+    CHECK(run.id == 1);
+    CHECK_OK(vmae_run_find(store, "123", &run));
+    CHECK(strcmp(run.identity, "12345678") == 0);
+    CHECK_OK(vmae_run_find(store, "abcd0002", &run));
+    CHECK(strcmp(run.identity, "abcd0002") == 0);
+    CHECK_FAILS(vmae_run_find(store, "abc", &run), VMAE_EUSER, "abcd0001");
     CHECK_STR(vmae_error(), "abce0003");
-    CHECK_OK(vmae_run_find(store, "ffff", &run, &found));
-    CHECK(!found);
-    CHECK_OK(vmae_run_find(store, "%", &run, &found));
-    CHECK(!found);
-    CHECK_OK(vmae_run_find(store, "", &run, &found));
-    CHECK(!found);
+    CHECK_FAILS(vmae_run_find(store, "ffff", &run), VMAE_EUSER, "no run is called ffff");
+    CHECK_FAILS(vmae_run_find(store, "%", &run), VMAE_EUSER, "no run is called %");
+    CHECK_FAILS(vmae_run_find(store, "", &run), VMAE_EUSER, "no run is called ");
     vmae_store_close(store);
 }
 

@@ -7,10 +7,12 @@
 
 #include "engine/core/fs.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static vmae_store *sweep_store(void)
 {
@@ -429,4 +431,34 @@ TEST(a_listing_that_is_printed_in_pieces_is_the_same)
         free(texts[0]);
         free(texts[1]);
     }
+}
+
+/* What a file keeps, a terminal would obey. */
+TEST(a_listing_on_a_terminal_has_no_control_characters)
+{
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0)
+        SKIP("no pseudo-terminals");
+    FILE *out = fdopen(open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC), "w");
+    REQUIRE(out);
+    for (int format = VMAE_TABLE_TEXT; format <= VMAE_TABLE_JSON; format++) {
+        vmae_listing *listing = vmae_listing_new();
+        REQUIRE(listing);
+        vmae_listing_column(listing, "name");
+        vmae_listing_text(listing, "a\x1b[2J,\xc2\x9b");
+        CHECK_OK(vmae_listing_print(listing, (vmae_table_format)format, false, out));
+        vmae_listing_free(listing);
+    }
+    fflush(out);
+    char text[4096];
+    size_t used = 0;
+    fcntl(terminal, F_SETFL, O_NONBLOCK);
+    for (ssize_t got; used < sizeof text - 1 && (got = read(terminal, text + used, sizeof text - 1 - used)) > 0;)
+        used += (size_t)got;
+    text[used] = 0;
+    CHECK(!strchr(text, '\x1b') && !strstr(text, "\xc2\x9b"));
+    CHECK_STR(text, "\"a?[2J,?\"\r\n");
+    CHECK_STR(text, "\\u001B[2J,?");
+    fclose(out);
+    close(terminal);
 }
