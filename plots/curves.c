@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS_MAX = 300, PANELS_MAX = 6, SERIES_MAX = 28 };
+enum {
+    POINTS_MAX = 300,
+    PANELS_MAX = 6,
+    SERIES_MAX = 14,       /* seven colours, each solid and dashed: more lines nobody can tell apart */
+    THOUSANDS_FROM = 10000 /* steps: from here on the axis counts thousands */
+};
 
 /* The panels that are drawn where there are such metrics, in this order. */
 static const struct {
@@ -29,15 +34,16 @@ enum { KNOWN_PANELS = sizeof panels / sizeof *panels };
 typedef struct figure {
     size_t chosen[PANELS_MAX], panel_count, series_count;
     const char *labels[SERIES_MAX];
-    char *runs[SERIES_MAX]; /* JSON arrays of run ids, for json_each */
+    char *runs[SERIES_MAX];    /* JSON arrays of run ids, for json_each */
+    size_t styles[SERIES_MAX]; /* colour and dash: a row has its own in every picture */
     char title[512], subtitle[512];
-    const char *axis; /* what a step of these runs is */
+    double unit; /* steps that count as 1 on the axis */
     bool band;
 } vmae_figure;
 
 /* One series of one panel. Long curves are thinned to POINTS_MAX bins of steps; NaN and infinity leave a gap. */
 static vmae_status write_series(FILE *data, vmae_store *store, const char *runs, const char *metric, const char *label,
-                                bool *any)
+                                double step_unit, bool *any)
 {
     sqlite3_stmt *rows = NULL;
     bool row;
@@ -62,7 +68,7 @@ static vmae_status write_series(FILE *data, vmae_store *store, const char *runs,
     vmae_status st;
     while ((st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
         const bool gap = sqlite3_column_int(rows, 4) != 0 || sqlite3_column_type(rows, 1) == SQLITE_NULL;
-        fprintf(data, "%lld", (long long)sqlite3_column_int64(rows, 0));
+        fprintf(data, "%.9g", sqlite3_column_double(rows, 0) / step_unit);
         for (int i = 1; i <= 3; i++)
             fprintf(data, "\t%.9g", gap ? NAN : sqlite3_column_double(rows, i) * unit);
         putc('\n', data);
@@ -99,20 +105,34 @@ static vmae_status choose_panels(vmae_store *store, vmae_figure *figure)
     return VMAE_OK;
 }
 
+static vmae_status choose_unit(vmae_store *store, vmae_figure *figure)
+{
+    int64_t most = 0;
+    for (size_t s = 0; s < figure->series_count; s++) {
+        int64_t steps = 0;
+        VMAE_TRY(vmae_sql_integer(store, &steps, 0,
+                                  "SELECT max(last_step) FROM summaries WHERE run IN (SELECT value FROM json_each(?))",
+                                  "t", figure->runs[s]));
+        most = steps > most ? steps : most;
+    }
+    figure->unit = most >= THOUSANDS_FROM ? 1000.0 : 1.0;
+    return VMAE_OK;
+}
+
 static vmae_status write_data(FILE *data, vmae_store *store, const vmae_figure *figure, size_t first, size_t last,
                               bool *any)
 {
     for (size_t p = first; p < last; p++)
         for (size_t s = 0; s < figure->series_count; s++)
-            VMAE_TRY(
-                write_series(data, store, figure->runs[s], panels[figure->chosen[p]].metric, figure->labels[s], any));
+            VMAE_TRY(write_series(data, store, figure->runs[s], panels[figure->chosen[p]].metric, figure->labels[s],
+                                  figure->unit, any));
     return VMAE_OK;
 }
 
 static vmae_status draw_part(vmae_plot *plot, const vmae_figure *figure, size_t first, size_t last, const char *name,
                              vmae_arena *arena)
 {
-    char *data_text = NULL, *words = vmae_arena_strdup(arena, ""), series[16];
+    char *data_text = NULL, *words = vmae_arena_strdup(arena, ""), *styles = words;
     size_t size;
     bool any = false;
     FILE *data = open_memstream(&data_text, &size);
@@ -127,26 +147,28 @@ static vmae_status draw_part(vmae_plot *plot, const vmae_figure *figure, size_t 
     char clean_title[512], clean_subtitle[512];
     vmae_plot_label(clean_title, sizeof clean_title, figure->title);
     vmae_plot_label(clean_subtitle, sizeof clean_subtitle, figure->subtitle);
-    snprintf(series, sizeof series, "%zu", figure->series_count);
-    if (st == VMAE_OK && (!words || !data_text))
+    for (size_t i = 0; i < figure->series_count && styles; i++)
+        styles = vmae_arena_format(arena, "%s%zu ", styles, figure->styles[i]);
+    if (st == VMAE_OK && (!words || !styles || !data_text))
         st = vmae_fail(VMAE_ENOMEM, "out of memory for a plot");
     if (st == VMAE_OK && !any)
         plot->report.left_out++;
     else if (st == VMAE_OK)
-        st = vmae_draw(
-            plot, "curves.gp", name, data_text,
-            (const char *[]){ clean_title, clean_subtitle, words, series, figure->axis, figure->band ? "1" : "0" }, 6);
+        st = vmae_draw(plot, "curves.gp", name, data_text,
+                       (const char *[]){ clean_title, clean_subtitle, words, styles,
+                                         figure->unit > 1.0 ? "step (thousands)" : "step", figure->band ? "1" : "0" },
+                       6);
     free(data_text);
     return st;
 }
 
-static vmae_status draw(vmae_plot *plot, vmae_figure *figure, const char *name, vmae_arena *arena)
+/* *drawn false: nothing in it was measured more than once. */
+static vmae_status draw(vmae_plot *plot, vmae_figure *figure, const char *name, vmae_arena *arena, bool *drawn)
 {
     VMAE_TRY(choose_panels(plot->store, figure));
-    if (figure->panel_count == 0) {
-        plot->report.left_out++;
+    VMAE_TRY(choose_unit(plot->store, figure));
+    if (!(*drawn = figure->panel_count > 0))
         return VMAE_OK;
-    }
     const unsigned formats = plot->formats;
     vmae_status st = VMAE_OK;
     if (formats & VMAE_PLOT_DUMB) { /* characters have room for one panel */
@@ -161,35 +183,29 @@ static vmae_status draw(vmae_plot *plot, vmae_figure *figure, const char *name, 
     return st;
 }
 
-/* Probes measure once an epoch and count those. */
-static const char *step_name(const char *protocol)
-{
-    return strcmp(protocol, "probe") == 0 ? "epoch" : "step";
-}
-
-/* The stage that trains the model: the first of the cell's stages. */
+/* The runs of one stage in the rows from `first` on, as many as one picture can show. */
 static vmae_status load_series(vmae_figure *figure, vmae_store *store, const vmae_table *table, int64_t sweep,
-                               int64_t grid, vmae_arena *arena, char **stage)
+                               int64_t grid, const char *stage, size_t first, vmae_arena *arena)
 {
     sqlite3_stmt *rows = NULL;
     bool row;
-    VMAE_TRY(vmae_sql_query(
-        store, &rows,
-        "SELECT c.row, json_group_array(r.id), count(*), c.stage FROM sweep_cells AS c "
-        "JOIN runs AS r ON r.identity = c.identity WHERE c.sweep = ? AND c.grid = ? AND c.n = 0 GROUP BY c.row "
-        "ORDER BY c.row LIMIT ?",
-        "iii", sweep, grid, (int64_t)SERIES_MAX));
+    VMAE_TRY(
+        vmae_sql_query(store, &rows,
+                       "SELECT c.row, json_group_array(DISTINCT r.id), count(DISTINCT r.id) FROM sweep_cells AS c "
+                       "JOIN runs AS r ON r.identity = c.identity WHERE c.sweep = ? AND c.grid = ? AND c.stage = ? "
+                       "AND c.row >= ? AND c.row < ? GROUP BY c.row ORDER BY c.row",
+                       "iitii", sweep, grid, stage, (int64_t)first, (int64_t)(first + SERIES_MAX)));
     vmae_status st;
     while ((st = vmae_sql_step(store, rows, &row)) == VMAE_OK && row) {
-        const int64_t at = sqlite3_column_int64(rows, 0), n = sqlite3_column_int64(rows, 2);
-        if (at < 0 || (size_t)at >= table->row_count)
+        const size_t at = (size_t)sqlite3_column_int64(rows, 0), i = figure->series_count;
+        char label[80];
+        if (at >= table->row_count)
             continue;
-        const size_t i = figure->series_count;
-        figure->labels[i] =
-            vmae_arena_format(arena, "%.30s %.50s (n=%lld)", table->axis, table->rows[at].label, (long long)n);
+        vmae_plot_label(label, sizeof label, table->rows[at].label);
+        figure->labels[i] = vmae_arena_format(arena, "%s (n=%lld)", label, (long long)sqlite3_column_int64(rows, 2));
         figure->runs[i] = vmae_arena_strdup(arena, vmae_sql_text(rows, 1));
-        *stage = vmae_arena_strdup(arena, vmae_sql_text(rows, 3));
-        if (!figure->labels[i] || !figure->runs[i] || !*stage) {
+        figure->styles[i] = at - first;
+        if (!figure->labels[i] || !figure->runs[i]) {
             st = VMAE_ENOMEM;
             break;
         }
@@ -199,22 +215,51 @@ static vmae_status load_series(vmae_figure *figure, vmae_store *store, const vma
     return st;
 }
 
+/* One stage: steps and losses of two are not the same thing. Many rows take several pictures. */
+static vmae_status draw_stage(vmae_plot *plot, const vmae_table *table, int64_t sweep, int64_t grid, const char *stage,
+                              const char *name, vmae_arena *arena, bool *any)
+{
+    for (size_t first = 0; first < table->row_count; first += SERIES_MAX) {
+        vmae_figure figure = { .band = true };
+        bool drawn = false;
+        char rows[64] = "";
+        VMAE_TRY(load_series(&figure, plot->store, table, sweep, grid, stage, first, arena));
+        if (table->row_count > SERIES_MAX)
+            snprintf(rows, sizeof rows, ", rows %zu to %zu of %zu", first + 1,
+                     first + SERIES_MAX < table->row_count ? first + SERIES_MAX : table->row_count, table->row_count);
+        snprintf(figure.title, sizeof figure.title, "%.200s: training curves (%.60s)%s, by %.60s", table->title, stage,
+                 rows, table->axis);
+        snprintf(figure.subtitle, sizeof figure.subtitle,
+                 "%.200s; data: %.150s; revision %.40s; line: mean of n seeds, band: lowest to highest", table->made_at,
+                 *table->data ? table->data : "?", *table->revision ? table->revision : "?");
+        char *text = first ? vmae_arena_format(arena, "%s-%s-curves-%zu", name, stage, first / SERIES_MAX + 1)
+                           : vmae_arena_format(arena, "%s-%s-curves", name, stage);
+        char *file = text ? vmae_draw_file_name(text) : NULL;
+        const vmae_status st = !file                     ? VMAE_ENOMEM
+                               : figure.series_count > 0 ? draw(plot, &figure, file, arena, &drawn)
+                                                         : VMAE_OK;
+        free(file);
+        VMAE_TRY(st);
+        *any = *any || drawn;
+    }
+    return VMAE_OK;
+}
+
 vmae_status vmae_draw_grid_curves(vmae_plot *plot, const vmae_table *table, int64_t sweep, int64_t grid,
                                   const char *name, vmae_arena *arena)
 {
-    vmae_figure figure = { .band = true };
-    char *stage = NULL;
-    VMAE_TRY(load_series(&figure, plot->store, table, sweep, grid, arena, &stage));
-    if (figure.series_count == 0) {
-        plot->report.left_out++;
-        return VMAE_OK;
-    }
-    snprintf(figure.title, sizeof figure.title, "%.200s: training curves (%.60s)", table->title, stage);
-    snprintf(figure.subtitle, sizeof figure.subtitle,
-             "%.200s; data: %.150s; revision %.40s; line: mean over seeds, band: lowest to highest", table->made_at,
-             *table->data ? table->data : "?", *table->revision ? table->revision : "?");
-    figure.axis = step_name(stage);
-    return draw(plot, &figure, name, arena);
+    sqlite3_stmt *rows = NULL;
+    bool row, any = false;
+    VMAE_TRY(vmae_sql_query(plot->store, &rows,
+                            "SELECT stage FROM sweep_cells WHERE sweep = ? AND grid = ? GROUP BY stage ORDER BY max(n)",
+                            "ii", sweep, grid));
+    vmae_status st;
+    while ((st = vmae_sql_step(plot->store, rows, &row)) == VMAE_OK && row)
+        if ((st = draw_stage(plot, table, sweep, grid, vmae_sql_text(rows, 0), name, arena, &any)) != VMAE_OK)
+            break;
+    sqlite3_finalize(rows);
+    plot->report.left_out += st == VMAE_OK && !any;
+    return st;
 }
 
 vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const char *name, vmae_arena *arena)
@@ -233,7 +278,6 @@ vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const ch
         "t", identity));
     const vmae_status st = vmae_sql_step(plot->store, row, &found);
     if (st == VMAE_OK && found) {
-        figure.axis = step_name(vmae_sql_text(row, 1));
         figure.runs[0] = vmae_arena_format(arena, "[%lld]", (long long)sqlite3_column_int64(row, 0));
         snprintf(figure.title, sizeof figure.title, "%.60s, run %lld (%.12s), seed %.20s, %.20s", vmae_sql_text(row, 1),
                  (long long)sqlite3_column_int64(row, 0), identity, vmae_sql_text(row, 2), vmae_sql_text(row, 3));
@@ -244,5 +288,8 @@ vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const ch
     VMAE_TRY(st);
     if (!found)
         return vmae_fail(VMAE_EUSER, "there is no run %s", identity);
-    return figure.runs[0] ? draw(plot, &figure, name, arena) : VMAE_ENOMEM;
+    bool drawn = false;
+    VMAE_TRY(figure.runs[0] ? draw(plot, &figure, name, arena, &drawn) : VMAE_ENOMEM);
+    plot->report.left_out += !drawn;
+    return VMAE_OK;
 }

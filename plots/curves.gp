@@ -1,10 +1,11 @@
-# gnuplot -c curves.gp TERMINAL OUTPUT DATA TITLE SUBTITLE PANELS SERIES XLABEL BAND
-# PANELS: the y label of each panel; a no-break space stands for a space in it. SERIES: how many lines each panel has.
+# gnuplot -c curves.gp TERMINAL OUTPUT DATA TITLE SUBTITLE PANELS STYLES XLABEL BAND
+# PANELS: the y label of each panel; a no-break space stands for a space in it. STYLES: a number for each line of a panel,
+# which says its colour and dash.
 # BAND: 1 draws low to high. DATA: a block for each panel and series, panel by panel, two empty lines between: the
 # series' name, then rows of step, mean, low, high.
 set encoding utf8
 panels = words(ARG6)
-series = int(ARG7)
+series = words(ARG7)
 columns = panels > 1 ? 2 : 1
 rows = (panels + columns - 1) / columns
 dumb = ARG1 eq "dumb"
@@ -28,24 +29,24 @@ if (dumb) { set terminal dumb size 100, 26 noenhanced } else { set output ARG2 }
 
 # Okabe and Ito's colours, told apart by nearly all eyes; the dash changes when they run out.
 array colours[7] = [0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x56B4E9, 0x000000]
-colour(i) = colours[int(i) % 7 + 1]
-dash(i) = int(i) / 7 + 1
+style(s) = int(word(ARG7, s + 1))
+colour(s) = colours[style(s) % 7 + 1]
+dash(s) = style(s) / 7 + 1
 
 set datafile separator "\t"
 set datafile missing "nan"
 set border 3 lw 1
 set tics nomirror out
 set xlabel ARG8
-set format x "%.0s%c"
+set format x "%g"
 set autoscale noextend
 set xrange [0:*]
 set offsets 0, 0, graph 0.06, graph 0.06
 
 if (dumb) {
-    set title ARG4
-    set ylabel ""
-    set key top right noenhanced
-    plot for [s = 0:series - 1] ARG3 index s using 1:2 with lines title word(ARG6, 1)
+    set title ARG4 . ": " . word(ARG6, 1)
+    if (series > 1) { set key outside bottom center horizontal noenhanced } else { unset key }
+    plot for [s = 0:series - 1] ARG3 index s using 1:2 with lines title columnheader(1)
 } else {
     set grid ytics lt 1 lc rgb "#d8d8d8" lw 0.8 dt solid
     set style fill transparent solid 0.18 noborder

@@ -3,6 +3,7 @@
 #include "plots/gnuplot.h"
 
 #include "engine/core/fs.h"
+#include "engine/core/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,15 @@ vmae_status vmae_draw(vmae_plot *plot, const char *template_name, const char *na
     return plot->formats & VMAE_PLOT_DUMB
                ? vmae_gnuplot(template_name, "dumb", NULL, plot->terminal, data, arguments, count)
                : VMAE_OK;
+}
+
+char *vmae_draw_file_name(const char *text)
+{
+    char *name = vmae_strdup(text);
+    for (char *c = name; c && *c; c++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", *c) && (*c != '.' || c == name))
+            *c = '_';
+    return name;
 }
 
 char *vmae_draw_word(vmae_arena *arena, const char *text)

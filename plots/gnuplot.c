@@ -5,6 +5,7 @@
 
 #include "engine/core/fs.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ void vmae_plot_label(char *label, size_t size, const char *text)
         if (((unsigned char)label[--used] & 0xc0) == 0xc0)
             break;
     label[used] = 0;
+    vmae_clean_text(label);
 }
 
 /* Reads a pipe to its end: the characters to `stream`, or the first of them into `message`. */

@@ -4,7 +4,7 @@
 
 #include "plots/plots.h"
 
-/* A text for a data file or an argument: no quotes, tabs, backslashes or control bytes, at most size - 1 bytes. */
+/* A text for a data file or an argument: no quotes, tabs, backslashes or control characters, at most size - 1 bytes. */
 void vmae_plot_label(char *label, size_t size, const char *text);
 
 /* Runs `gnuplot -c <template> <terminal> <output> <data> arguments...`, without a shell. terminal is "svg", "png" or

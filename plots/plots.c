@@ -45,16 +45,6 @@ static vmae_status prepare(const char *folder, unsigned formats, FILE *terminal)
     return VMAE_OK;
 }
 
-/* File names come from the database, which got them from a file: only plain characters pass. */
-static char *safe_name(const char *text)
-{
-    char *name = vmae_strdup(text);
-    for (char *c = name; c && *c; c++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", *c) && (*c != '.' || c == name))
-            *c = '_';
-    return name;
-}
-
 static vmae_status plot_grid(vmae_plot *plot, int64_t sweep, int64_t grid)
 {
     vmae_table table;
@@ -63,16 +53,15 @@ static vmae_status plot_grid(vmae_plot *plot, int64_t sweep, int64_t grid)
         return VMAE_ENOMEM;
     vmae_status st = vmae_table_load(&table, plot->store, sweep, grid, arena);
     char *text = st == VMAE_OK ? vmae_format("%s-%s-%s", table.sweep, table.scale, table.grid) : NULL;
-    char *name = text ? safe_name(text) : NULL, *curves = name ? vmae_format("%s-curves", name) : NULL;
-    if (st == VMAE_OK && !curves)
+    char *name = text ? vmae_draw_file_name(text) : NULL;
+    if (st == VMAE_OK && !name)
         st = VMAE_ENOMEM;
     if (st == VMAE_OK)
         st = vmae_draw_bars(plot, &table, name, arena);
     if (st == VMAE_OK)
-        st = vmae_draw_grid_curves(plot, &table, sweep, grid, curves, arena);
+        st = vmae_draw_grid_curves(plot, &table, sweep, grid, name, arena);
     free(text);
     free(name);
-    free(curves);
     vmae_arena_free(arena);
     return st;
 }
@@ -98,7 +87,7 @@ vmae_status vmae_plot_run(vmae_store *store, const char *identity, const char *f
     vmae_plot plot = { .store = store, .folder = folder, .formats = formats, .terminal = terminal };
     VMAE_TRY(prepare(folder, formats, terminal));
     vmae_arena *arena = vmae_arena_new();
-    char *safe = safe_name(identity), *name = safe ? vmae_format("run-%s", safe) : NULL;
+    char *safe = vmae_draw_file_name(identity), *name = safe ? vmae_format("run-%s", safe) : NULL;
     vmae_status st = arena && name ? vmae_draw_run_curves(&plot, identity, name, arena) : VMAE_ENOMEM;
     free(safe);
     free(name);

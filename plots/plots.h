@@ -24,11 +24,11 @@ typedef struct vmae_plot_report {
     char last[512];  /* path of the last file */
 } vmae_plot_report;
 
-/* Draws every grid of the sweep as bars ("<sweep>-<scale>-<grid>.svg") and its training curves, one line a row with the
- * range over seeds
- * ("<sweep>-<scale>-<grid>-curves.svg"), into `folder` (made if need be). `formats` is a sum of VMAE_PLOT_ values;
- * `terminal` takes the VMAE_PLOT_DUMB ones (may be NULL without them); `folder` may be NULL for VMAE_PLOT_DUMB alone.
- * VMAE_EUSER: no such sweep, or no gnuplot. */
+/* Draws every grid of the sweep as bars ("<sweep>-<scale>-<grid>.svg") and the training curves of each of its stages,
+ * one line a row with the range over seeds ("<sweep>-<scale>-<grid>-<stage>-curves.svg", and "-2.svg" and so on where
+ * there are more rows than one picture can show), into `folder` (made if need be). `formats` is a sum of VMAE_PLOT_
+ * values; `terminal` takes the VMAE_PLOT_DUMB ones (may be NULL without them); `folder` may be NULL for VMAE_PLOT_DUMB
+ * alone. VMAE_EUSER: no such sweep, or no gnuplot. */
 vmae_status vmae_plot_sweep(vmae_store *store, const char *sweep, const char *folder, unsigned formats, FILE *terminal,
                             vmae_plot_report *report);
 

@@ -42,6 +42,16 @@ static void check_file(const char *path, const char *begin, const char *part)
     free(bytes);
 }
 
+static bool holds(const char *path, const char *part)
+{
+    char *bytes = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_read_file(path, 1 << 24, &bytes, &count));
+    const bool found = bytes && strstr(bytes, part);
+    free(bytes);
+    return found;
+}
+
 TEST(a_sweep_gives_bars_and_curves_for_every_grid)
 {
     if (!have_gnuplot())
@@ -54,12 +64,15 @@ TEST(a_sweep_gives_bars_and_curves_for_every_grid)
     snprintf(folder, sizeof folder, "%s", synthetic_path(runs, "pictures/deep"));
     vmae_plot_report report = { 0 };
     REQUIRE_OK(vmae_plot_sweep(store, "table3", folder, VMAE_PLOT_SVG, NULL, &report));
-    CHECK_EQ(report.files, 6);
+    CHECK_EQ(report.files, 9);
     CHECK_EQ(report.left_out, 0);
     check_file(synthetic_path(folder, "table3-demo-a.svg"), "<?xml", "demo\xc2\xa0scale");
     check_file(synthetic_path(folder, "table3-demo-a.svg"), "<?xml", "IN1K+K400");
     check_file(synthetic_path(folder, "table3-demo-c.svg"), "<?xml", "as its running text needs it");
-    check_file(synthetic_path(folder, "table3-demo-b-curves.svg"), "<?xml", "InfoNCE");
+    check_file(synthetic_path(folder, "table3-demo-b-pretrain-curves.svg"), "<?xml", "InfoNCE");
+    check_file(synthetic_path(folder, "table3-demo-b-probe-curves.svg"), "<?xml", "top-1\xc2\xa0(%)");
+    CHECK(!holds(synthetic_path(folder, "table3-demo-b-probe-curves.svg"), "InfoNCE"));
+    CHECK(!holds(synthetic_path(folder, "table3-demo-b-probe-curves.svg"), "epoch"));
     REQUIRE_OK(vmae_plot_run(store, "aa015eed0123456789abcdef", folder, VMAE_PLOT_PNG, NULL, &report));
     CHECK_EQ(report.files, 1);
     check_file(report.last, "\x89PNG", NULL);
@@ -83,6 +96,80 @@ TEST(characters_go_to_the_terminal)
     fclose(out);
     CHECK_STR(text, "pretrain, run 1 (aaaa1111), seed 1, done");
     CHECK_STR(text, "***");
+    free(text);
+    vmae_store_close(store);
+}
+
+/* The tick labels of the SVG of a run that has logged at these steps. */
+static void check_ticks(int64_t last_step, const char *const *ticks, const char *axis)
+{
+    const char *runs = synthetic_folder("ticks");
+    vmae_journal *journal = NULL;
+    const synthetic_run run = { "aaaa1111", "pretrain", 1, NULL, NULL, NULL, 0, 0.0, "done", NULL };
+    REQUIRE_OK(vmae_make_folders(synthetic_path(runs, run.identity)));
+    REQUIRE_OK(vmae_journal_open(&journal, synthetic_path(runs, "aaaa1111/journal")));
+    synthetic_attempt(journal, &run, 1, 0);
+    for (int i = 1; i <= 50; i++)
+        CHECK_OK(vmae_journal_metrics(journal, i * last_step / 50, &(vmae_metric){ "loss", 100.0 / i }, 1));
+    CHECK_OK(vmae_journal_close(journal));
+    vmae_store *store = store_of(runs);
+    REQUIRE(store);
+    vmae_plot_report report;
+    REQUIRE_OK(vmae_plot_run(store, "aaaa1111", synthetic_path(runs, "out"), VMAE_PLOT_SVG, NULL, &report));
+    CHECK(holds(report.last, axis));
+    for (; *ticks; ticks++) {
+        char text[40];
+        snprintf(text, sizeof text, "<text>%s</text>", *ticks);
+        CHECK(holds(report.last, text));
+    }
+    vmae_store_close(store);
+}
+
+TEST(ticks_say_what_they_stand_at)
+{
+    if (!have_gnuplot())
+        SKIP("no gnuplot");
+    check_ticks(2500, (const char *const[]){ "500", "1000", "1500", "2000", "2500", NULL }, "step");
+    check_ticks(25000, (const char *const[]){ "5", "10", "15", "20", "25", NULL }, "step (thousands)");
+}
+
+TEST(no_row_is_dropped_and_characters_name_them)
+{
+    if (!have_gnuplot())
+        SKIP("no gnuplot");
+    enum { ROWS = 16 };
+    const char *runs = synthetic_folder("many");
+    char *text = NULL, folder[600];
+    size_t count = 0;
+    FILE *out = open_memstream(&text, &count);
+    fputs("{\"version\":1,\"sweep\":\"s\",\"scale\":\"demo\",\"grids\":[{\"name\":\"g\",\"title\":\"T\",\"stage\":"
+          "\"pretrain\",\"metrics\":[{\"metric\":\"loss\"}],\"rows\":[",
+          out);
+    for (int i = 0; i < ROWS; i++) {
+        char identity[16];
+        snprintf(identity, sizeof identity, "run%d", i);
+        synthetic_write(runs, &(synthetic_run){ identity, "pretrain", 1, NULL, NULL, NULL, 20, 0.0, "done", NULL });
+        fprintf(out, "%s{\"label\":\"row%d\",\"cells\":[{\"seed\":1,\"runs\":{\"pretrain\":\"%s\"}}]}", i ? "," : "", i,
+                identity);
+    }
+    fputs("]}]}", out);
+    fclose(out);
+    REQUIRE_OK(vmae_make_folders(synthetic_path(runs, "sweeps")));
+    REQUIRE_OK(vmae_write_file(synthetic_path(runs, "sweeps/s.json"), text, count));
+    free(text);
+    vmae_store *store = store_of(runs);
+    REQUIRE(store);
+    snprintf(folder, sizeof folder, "%s", synthetic_path(runs, "out"));
+    REQUIRE_OK(vmae_plot_sweep(store, "s", folder, VMAE_PLOT_SVG, NULL, NULL));
+    CHECK(holds(synthetic_path(folder, "s-demo-g-pretrain-curves.svg"), "row13 (n=1)"));
+    CHECK(holds(synthetic_path(folder, "s-demo-g-pretrain-curves.svg"), "rows 1 to 14 of 16"));
+    CHECK(holds(synthetic_path(folder, "s-demo-g-pretrain-curves-2.svg"), "row14 (n=1)"));
+    CHECK(holds(synthetic_path(folder, "s-demo-g-pretrain-curves-2.svg"), "row15 (n=1)"));
+    out = open_memstream(&text, &count);
+    CHECK_OK(vmae_plot_sweep(store, "s", NULL, VMAE_PLOT_DUMB, out, NULL));
+    fclose(out);
+    CHECK_STR(text, "row0 (n=1)");
+    CHECK_STR(text, "row15 (n=1)");
     free(text);
     vmae_store_close(store);
 }
@@ -112,7 +199,7 @@ TEST(hostile_names_stay_labels)
     snprintf(folder, sizeof folder, "%s", synthetic_path(runs, "out"));
     REQUIRE_OK(vmae_plot_sweep(store, "../x`y", folder, VMAE_PLOT_SVG, NULL, NULL));
     REQUIRE_OK(vmae_list_folder(folder, false, &names, &count));
-    CHECK_EQ(count, 2);
+    CHECK_EQ(count, 3);
     for (size_t i = 0; i < count; i++) {
         CHECK_STR(names[i], "x_y-demo-a_b");
         check_file(synthetic_path(folder, names[i]), "<?xml", "touch pwned");
@@ -129,6 +216,10 @@ TEST(labels_are_cut_at_whole_characters)
     CHECK(strcmp(label, "ab'  ") == 0);
     vmae_plot_label(label, sizeof label, "abcd\xc3\xa4");
     CHECK(strcmp(label, "abcd") == 0);
+    vmae_plot_label(label, sizeof label,
+                    "ab\xc2\x9b"
+                    "c");
+    CHECK(strcmp(label, "ab?c") == 0);
     vmae_plot_label(label, sizeof label, "abc\xc3\xa4");
     CHECK(strcmp(label, "abc\xc3\xa4") == 0);
 }
