@@ -29,5 +29,12 @@ completes _vicmae_sweep --dry-run vicmae-sweep --dry
 completes _vicmae_sweep sweeps/table3.cfg vicmae-sweep sweeps/table3
 completes _vicmae_results compare vicmae-results com
 completes _vicmae_results --where= vicmae-results list --wh
+completes _vicmae_results --root= vicmae-results show --ro
+completes _vicmae_results --latex vicmae-results export --la
+completes _vicmae_results latex vicmae-results table table3 --format la
+completes _vicmae_results dumb vicmae-results plot table3 --format d
+completes _vicmae_results results vicmae-results list --root res
+completes _vicmae_results table3a vicmae-results paper table3
+completes _vicmae_results diverged vicmae-results list --status div
 [ $failed = 0 ] && echo "completion: ok"
 exit $failed

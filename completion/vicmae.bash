@@ -70,25 +70,39 @@ _vicmae_sweep() {
     fi
 }
 
+_vicmae_sql() { # PROGRAM QUERY: its rows, from the default database as it is
+    "$1" sql --csv --no-ingest "$2" 2> /dev/null | tail -n +2
+}
+
 _vicmae_results() {
     local program=${COMP_WORDS[0]} current=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]:-}
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
         _vicmae_reply "$(_vicmae_commands "$program") --help --version"
-    elif [[ $current == -* ]]; then
-        _vicmae_reply "$(_vicmae_options "$program" "$command")"
-    else
+        return
+    fi
+    case $command/${COMP_WORDS[COMP_CWORD - 1]} in
+    */--root | */-r | plot/--output | plot/-o) _vicmae_files '^$' ;;
+    */--db | */-d) _vicmae_files '\.db$' ;;
+    plot/--format | plot/-f) _vicmae_reply "svg png dumb" ;;
+    */--format | */-f) _vicmae_reply "text md latex csv json" ;;
+    list/--status | list/-t) _vicmae_reply "running stopped done failed diverged interrupted" ;;
+    list/--sweep | list/-s) _vicmae_reply "$(_vicmae_sql "$program" "SELECT DISTINCT name FROM sweeps")" ;;
+    *)
+        if [[ $current == -* ]]; then
+            _vicmae_reply "$(_vicmae_options "$program" "$command")"
+            return
+        fi
         case $command in
-        show | diff | compare)
-            _vicmae_reply "$("$program" sql --csv --no-ingest "SELECT id FROM runs ORDER BY id DESC LIMIT 200" 2> /dev/null |
-                tail -n +2)"
+        show | diff | compare | export | dump-metrics)
+            _vicmae_reply "$(_vicmae_sql "$program" "SELECT id FROM runs ORDER BY id DESC LIMIT 200")"
             ;;
-        table | plot)
-            _vicmae_reply "$("$program" sql --csv --no-ingest "SELECT DISTINCT name FROM sweeps" 2> /dev/null | tail -n +2)"
-            ;;
+        table | plot) _vicmae_reply "$(_vicmae_sql "$program" "SELECT DISTINCT name FROM sweeps")" ;;
+        paper) _vicmae_reply "table1 table2 table3a table3b table3c table4 text" ;;
         ingest) _vicmae_files '^$' ;;
         esac
-    fi
+        ;;
+    esac
 }
 
 complete -F _vicmae vicmae
