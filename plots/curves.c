@@ -269,7 +269,8 @@ vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const ch
     bool found = false;
     VMAE_TRY(vmae_sql_query(
         plot->store, &row,
-        "SELECT r.id, r.protocol, r.seed, r.status, (SELECT s.scale || ' scale' || coalesce((SELECT ' with ' || "
+        "SELECT r.id, r.protocol, r.seed, r.status, (SELECT substr(s.scale, 1, instr(s.scale || '+', '+') - 1) || ' "
+        "scale' || coalesce((SELECT ' with ' || "
         "group_concat(assignment, ', ') FROM sweep_overrides WHERE sweep = s.id AND speed_only = 0), '') || "
         "'; data: ' || s.data FROM sweep_cells AS c JOIN sweeps AS s ON s.id = c.sweep WHERE c.identity = r.identity "
         "LIMIT 1), "

@@ -39,7 +39,8 @@ char *vmae_draw_file_name(const char *text)
 {
     char *name = vmae_strdup(text);
     for (char *c = name; c && *c; c++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", *c) && (*c != '.' || c == name))
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+", *c) &&
+            (*c != '.' || c == name))
             *c = '_';
     return name;
 }

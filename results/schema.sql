@@ -161,7 +161,7 @@ CREATE TABLE journal_names (          -- name ids of each journal
 CREATE TABLE sweeps (
     id       INTEGER PRIMARY KEY,
     name     TEXT NOT NULL,           -- 'table3'
-    scale    TEXT NOT NULL,           -- 'demo', 'small', 'paper'
+    scale    TEXT NOT NULL,           -- 'demo', 'small', 'paper'; 'demo+1f3a' where the command line changed it
     config   TEXT NOT NULL,
     data     TEXT NOT NULL,           -- in words, for headings
     revision TEXT NOT NULL,

@@ -121,23 +121,31 @@ static bool is_listed(const json_t *list, const char *text)
     return false;
 }
 
-/* "overrides" are all that the command line changed, "overrides_of_speed" those of them that change no number. */
+static vmae_status need_texts(const json_t *list, const char *name)
+{
+    if (list && !json_is_array(list))
+        return vmae_fail(VMAE_EDATA, "sweep: \"%s\" is not a list", name);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return vmae_fail(VMAE_EDATA, "sweep: \"%s\" holds what is not a text", name);
+    return VMAE_OK;
+}
+
+/* What the command line changed; "overrides_of_speed" are those that change no number, in "overrides" too or not. */
 static vmae_status store_overrides(vmae_store *store, int64_t sweep, const json_t *root)
 {
-    static const char *const names[] = { "overrides", "overrides_of_speed" };
-    const json_t *lists[2];
-    for (int l = 0; l < 2; l++) {
-        lists[l] = json_object_get(root, names[l]);
-        if (lists[l] && !json_is_array(lists[l]))
-            return vmae_fail(VMAE_EDATA, "sweep: \"%s\" is not a list", names[l]);
-        for (size_t i = 0; i < json_array_size(lists[l]); i++)
-            if (!json_is_string(json_array_get(lists[l], i)))
-                return vmae_fail(VMAE_EDATA, "sweep: \"%s\" holds what is not a text", names[l]);
-    }
-    for (size_t i = 0; i < json_array_size(lists[0]); i++) {
-        const char *text = json_string_value(json_array_get(lists[0], i));
-        VMAE_TRY(vmae_sql_run(store, "INSERT INTO sweep_overrides VALUES (?,?,?,?)", "iiti", sweep, (int64_t)i, text,
-                              (int64_t)is_listed(lists[1], text)));
+    const json_t *all = json_object_get(root, "overrides"), *speed = json_object_get(root, "overrides_of_speed");
+    int64_t n = 0;
+    VMAE_TRY(need_texts(all, "overrides"));
+    VMAE_TRY(need_texts(speed, "overrides_of_speed"));
+    for (size_t i = 0; i < json_array_size(all) + json_array_size(speed); i++) {
+        const bool of_speed = i >= json_array_size(all);
+        const char *text =
+            json_string_value(of_speed ? json_array_get(speed, i - json_array_size(all)) : json_array_get(all, i));
+        if (of_speed && is_listed(all, text))
+            continue;
+        VMAE_TRY(vmae_sql_run(store, "INSERT INTO sweep_overrides VALUES (?,?,?,?)", "iiti", sweep, n++, text,
+                              (int64_t)is_listed(speed, text)));
     }
     return VMAE_OK;
 }

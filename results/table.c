@@ -11,9 +11,15 @@
 
 static const char *const no_memory_hint = "out of memory";
 
+/* A sweep whose command line changed something is stored under its scale's name, '+', and a hash of the change. */
+static int base_scale(const vmae_table *table)
+{
+    return (int)strcspn(table->scale, "+");
+}
+
 bool vmae_table_comparable(const vmae_table *table)
 {
-    return strcmp(table->scale, "paper") == 0 && table->override_count == 0;
+    return base_scale(table) == 5 && strncmp(table->scale, "paper", 5) == 0 && table->override_count == 0;
 }
 
 const char *vmae_table_paper_title(const vmae_table *table, vmae_arena *arena)
@@ -86,8 +92,8 @@ static vmae_status load_overrides(vmae_table *table, vmae_store *store, int64_t 
     }
     sqlite3_finalize(rows);
     VMAE_TRY(st);
-    table->made_at =
-        vmae_arena_format(arena, "%s scale%s%s", table->scale, count ? " with " : "", table->override_text);
+    table->made_at = vmae_arena_format(arena, "%.*s scale%s%s", base_scale(table), table->scale, count ? " with " : "",
+                                       table->override_text);
     return table->made_at ? VMAE_OK : VMAE_ENOMEM;
 }
 

@@ -304,7 +304,7 @@ TEST(scales_are_kept_apart_and_the_papers_carries_no_warning)
 TEST(what_the_command_line_changed_is_said_wherever_the_numbers_are)
 {
     static const char text[] = "{\"version\":1,\"sweep\":\"s\",\"title\":\"Sweep & "
-                               "title\",\"scale\":\"paper\",\"overrides\":[\"data_root=/d\","
+                               "title\",\"scale\":\"paper+1f\",\"overrides\":["
                                "\"train.epochs=5\",\"probe:probe.epochs=3\"],\"overrides_of_speed\":[\"data_root=/"
                                "d\"],\"grids\":[{\"name\":\"g\","
                                "\"title\":\"T\",\"note\":\"only 10 "
@@ -320,7 +320,7 @@ TEST(what_the_command_line_changed_is_said_wherever_the_numbers_are)
         { VMAE_TABLE_MARKDOWN, "- only 10 epochs\n" },
         { VMAE_TABLE_LATEX, "(Sweep \\& title), paper scale with train.epochs=5" },
         { VMAE_TABLE_LATEX, "only 10 epochs" },
-        { VMAE_TABLE_CSV, "\ns,paper,\"train.epochs=5, probe:probe.epochs=3\"," },
+        { VMAE_TABLE_CSV, "\ns,paper+1f,\"train.epochs=5, probe:probe.epochs=3\"," },
         { VMAE_TABLE_JSON,
           "\"overrides\": [\"train.epochs=5\", \"probe:probe.epochs=3\"], \"comparable_with_paper\": false" },
         { VMAE_TABLE_JSON, "\"note\": \"only 10 epochs\"" },
@@ -342,6 +342,19 @@ TEST(what_the_command_line_changed_is_said_wherever_the_numbers_are)
         CHECK(!strstr(table, "data_root"));
         free(table);
     }
+    static const char other_seeds[] =
+        "{\"version\":1,\"sweep\":\"t\",\"scale\":\"paper+2e\",\"grids\":[{\"name\":\"g\",\"title\":"
+        "\"T\",\"stage\":\"probe\",\"metrics\":[],\"rows\":[]}]}";
+    char *table = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_write_file(path, other_seeds, strlen(other_seeds)));
+    CHECK_OK(vmae_store_ingest_sweep(store, path));
+    FILE *out = open_memstream(&table, &count);
+    CHECK_OK(vmae_table_print(store, "t", NULL, VMAE_TABLE_TEXT, out));
+    fclose(out);
+    CHECK_STR(table, "sweep t, paper scale; data");
+    CHECK(!strstr(table, "not comparable"));
+    free(table);
     vmae_store_close(store);
 }
 
