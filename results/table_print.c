@@ -19,7 +19,7 @@ vmae_status vmae_table_format_by_name(vmae_table_format *format, const char *nam
             *format = (vmae_table_format)i;
             return VMAE_OK;
         }
-    return vmae_fail(VMAE_EUSER, "a table's format is one of text, md, latex, csv, json; not %s", name);
+    return vmae_fail(VMAE_EUSER, "a format is one of text, md, latex, csv, json; not %s", name);
 }
 
 /* ---- words that several formats share ---- */

@@ -68,7 +68,7 @@ static vmae_status measure(vmae_run *run)
     char *path = vmae_run_path(run, "checkpoint.safetensors");
     const vmae_status st = path ? vmae_write_file(path, "weights", 7) : VMAE_ENOMEM;
     free(path);
-    return st;
+    return st == VMAE_OK ? vmae_run_artefact(run, "checkpoint", "checkpoint.safetensors") : st;
 }
 
 static const vmae_protocol pretrain = {
