@@ -113,7 +113,7 @@ void vmae_collector_finish(vmae_collector *collector, FILE *out)
     const vmae_sweep *sweep = collector->plan->sweep;
     if (!collector->store)
         return;
-    char *name = vmae_format("%s-%s", sweep->name, sweep->scale), *folder = vmae_plan_path(collector->plan, "");
+    char *name = vmae_format("%s-%s", sweep->name, sweep->stored_scale), *folder = vmae_plan_path(collector->plan, "");
     if (name && folder && fine(vmae_store_ingest(collector->store, collector->plan->root, NULL), "results database") &&
         fine(vmae_make_folders(folder), "tables")) {
         for (size_t g = 0; g < sweep->grid_count; g++) {

@@ -18,7 +18,7 @@ void vmae_collector_open(vmae_collector *collector, const vmae_plan *plan);
 /* Takes in one run's journal. */
 void vmae_collector_run(vmae_collector *collector, const char *folder);
 /* Takes in everything under root, prints the sweep's tables to out, and writes them and the plots to
- * <root>/sweeps/<name>-<scale>/, saying where. */
+ * <root>/sweeps/<name>-<stored scale>/, saying where. */
 void vmae_collector_finish(vmae_collector *collector, FILE *out);
 void vmae_collector_close(vmae_collector *collector);
 

@@ -17,6 +17,16 @@ static void put_text(json_t *object, const char *name, const char *text)
     json_object_set_new(object, name, value ? value : json_string("?"));
 }
 
+static json_t *describe_texts(const char *const *texts, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *text = json_string(texts[i]);
+        json_array_append_new(list, text ? text : json_string("?"));
+    }
+    return list;
+}
+
 static json_t *describe_metrics(const vmae_sweep_grid *grid)
 {
     json_t *list = json_array();
@@ -74,19 +84,17 @@ static json_t *describe_grid(const vmae_plan *plan, size_t index)
 char *vmae_plan_describe(const vmae_plan *plan)
 {
     const vmae_sweep *sweep = plan->sweep;
-    json_t *root = json_object(), *overrides = json_array(), *grids = json_array();
+    json_t *root = json_object(), *grids = json_array();
     json_object_set_new(root, "version", json_integer(1));
     put_text(root, "sweep", sweep->name);
     put_text(root, "title", sweep->title);
-    put_text(root, "scale", sweep->scale);
+    put_text(root, "scale", sweep->stored_scale);
     put_text(root, "config", sweep->path);
     put_text(root, "data", sweep->data);
     put_text(root, "revision", vmae_revision());
-    for (size_t i = 0; i < sweep->override_count; i++) {
-        json_t *text = json_string(sweep->overrides[i]);
-        json_array_append_new(overrides, text ? text : json_string("?"));
-    }
-    json_object_set_new(root, "overrides", overrides);
+    json_object_set_new(root, "overrides", describe_texts(sweep->overrides, sweep->override_count));
+    json_object_set_new(root, "overrides_of_speed",
+                        describe_texts(sweep->speed_overrides, sweep->speed_override_count));
     for (size_t g = 0; g < sweep->grid_count; g++)
         json_array_append_new(grids, describe_grid(plan, g));
     json_object_set_new(root, "grids", grids);

@@ -507,7 +507,8 @@ static vmae_status sum_up(executor *e)
     }
     clear_line(e);
     fprintf(stderr, "%s-%s: %zu runs: %zu done now, %zu finished before, %zu failed, %zu blocked, %zu left\n",
-            e->plan->sweep->name, e->plan->sweep->scale, r->wanted, r->done, r->cached, r->failed, r->blocked, r->left);
+            e->plan->sweep->name, e->plan->sweep->stored_scale, r->wanted, r->done, r->cached, r->failed, r->blocked,
+            r->left);
     if (stops)
         return vmae_fail(VMAE_EINTERRUPTED, "interrupted; the same command goes on");
     if (r->failed)
@@ -521,6 +522,7 @@ static vmae_status execute(executor *e)
 {
     struct sigaction old[CAUGHT];
     VMAE_TRY(prepare(e));
+    vmae_sweep_print_variant(e->plan->sweep, stderr);
     VMAE_TRY(vmae_plan_write(e->plan));
     vmae_collector_open(&e->collector, e->plan);
     install_handlers(e, old);
@@ -545,7 +547,7 @@ vmae_status vmae_execute(vmae_plan *plan, const vmae_execute_options *options, v
     char *path = vmae_plan_path(plan, ".lock"), *folder = vmae_path_join(plan->root, "sweeps");
     vmae_status st = path && folder ? vmae_make_folders(folder) : VMAE_ENOMEM;
     if (st == VMAE_OK && (st = vmae_lock_take(path, &lock)) == VMAE_EBUSY)
-        st = vmae_fail_in(st, "another runner has sweep %s-%s", plan->sweep->name, plan->sweep->scale);
+        st = vmae_fail_in(st, "another runner has sweep %s-%s", plan->sweep->name, plan->sweep->stored_scale);
     if (st == VMAE_OK)
         st = execute(&e);
     vmae_lock_release(lock);

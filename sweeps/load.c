@@ -1,5 +1,6 @@
 /* load.c -- a sweep file and a command line to a vmae_sweep. */
 #include "sweeps/grid.h"
+#include "sweeps/override.h"
 #include "sweeps/setting.h"
 #include "sweeps/sweep.h"
 
@@ -119,15 +120,31 @@ static vmae_status seeds_of_text(loader *l, const char *text)
     }
 }
 
+static bool is_seed(const int64_t *seeds, size_t count, int64_t seed)
+{
+    for (size_t i = 0; i < count; i++)
+        if (seeds[i] == seed)
+            return true;
+    return false;
+}
+
 static vmae_status read_seeds(loader *l)
 {
     static const int64_t one = 1;
     const config_setting_t *list = config_setting_get_member(l->scale, "seeds");
     if (!list)
         list = config_setting_get_member(l->root, "seeds");
-    if (l->choice->seeds)
-        return seeds_of_text(l, l->choice->seeds);
-    return list ? seeds_of_setting(l, list) : take_seeds(l, &one, 1, "seeds");
+    VMAE_TRY(list ? seeds_of_setting(l, list) : take_seeds(l, &one, 1, "seeds"));
+    if (!l->choice->seeds)
+        return VMAE_OK;
+    const int64_t *shipped = l->sweep->seeds;
+    const size_t count = l->sweep->seed_count;
+    VMAE_TRY(seeds_of_text(l, l->choice->seeds));
+    l->sweep->other_seeds =
+        l->sweep->seed_count != count; /* each is there once: so equal counts and no new one are equal sets */
+    for (size_t i = 0; i < l->sweep->seed_count; i++)
+        l->sweep->other_seeds |= !is_seed(shipped, count, l->sweep->seeds[i]);
+    return VMAE_OK;
 }
 
 /* ---- stages ---- */
@@ -379,93 +396,6 @@ static vmae_status read_grids(loader *l)
     return VMAE_OK;
 }
 
-/* ---- the command line's overrides ---- */
-
-/* No stage has the option: the nearest name of any. */
-static vmae_status refuse_override(loader *l, const char *given, const char *name)
-{
-    size_t count = 0, n = 0;
-    for (size_t s = 0; s < l->sweep->stage_count; s++)
-        count += vmae_config_count(l->sweep->stages[s].base);
-    const char **names = vmae_arena_calloc(l->arena, count, sizeof *names);
-    if (!names)
-        return VMAE_ENOMEM;
-    for (size_t s = 0; s < l->sweep->stage_count; s++)
-        for (size_t i = 0; i < vmae_config_count(l->sweep->stages[s].base); i++)
-            names[n++] = vmae_config_at(l->sweep->stages[s].base, i)->name;
-    const char *nearest = vmae_nearest_name(name, names, count);
-    return vmae_fail(VMAE_EUSER, "command line: %s: no stage of %s has an option '%s'%s%s%s", given, l->sweep->path,
-                     name, nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
-}
-
-static vmae_status override_stage(loader *l, const char *given, const char *prefix, size_t length, int *only)
-{
-    *only = -1;
-    if (!prefix)
-        return VMAE_OK;
-    const char **names = vmae_arena_calloc(l->arena, l->sweep->stage_count, sizeof *names);
-    char *wanted = vmae_arena_format(l->arena, "%.*s", (int)length, prefix);
-    if (!names || !wanted)
-        return VMAE_ENOMEM;
-    for (size_t s = 0; s < l->sweep->stage_count; s++) {
-        names[s] = l->sweep->stages[s].name;
-        if (strcmp(names[s], wanted) == 0)
-            *only = (int)s;
-    }
-    return *only >= 0 ? VMAE_OK
-                      : vmae_fail(VMAE_EUSER, "command line: %s: there is no stage '%s'%s", given, wanted,
-                                  vmae_setting_suggest(l->arena, wanted, names, l->sweep->stage_count));
-}
-
-static vmae_status read_override(loader *l, const char *given)
-{
-    const char *equals = strchr(given, '=');
-    if (!equals || equals == given)
-        return vmae_fail(VMAE_EUSER, "command line: '%s' is not an override; write option=value, or stage:option=value",
-                         given);
-    const char *colon = memchr(given, ':', (size_t)(equals - given)), *from = colon ? colon + 1 : given;
-    char *name = vmae_arena_format(l->arena, "%.*s", (int)(equals - from), from);
-    int only;
-    if (!name)
-        return VMAE_ENOMEM;
-    VMAE_TRY(override_stage(l, given, colon ? given : NULL, colon ? (size_t)(colon - given) : 0, &only));
-    if (strcmp(name, "seed") == 0)
-        return vmae_fail(VMAE_EUSER, "command line: %s: a sweep has a list of seeds; use --seeds 1,2,3", given);
-    bool found = false;
-    for (size_t s = 0; s < l->sweep->stage_count; s++) {
-        const vmae_sweep_stage *stage = &l->sweep->stages[s];
-        if ((only >= 0 && only != (int)s) || !vmae_config_option(stage->base, name))
-            continue;
-        found = true;
-        vmae_config *scratch = NULL;
-        VMAE_TRY(vmae_config_copy(&scratch, stage->base));
-        const vmae_status st = vmae_config_set(scratch, name, equals + 1, "command line");
-        vmae_config_free(scratch);
-        VMAE_TRY(st);
-        l->sweep->command_line[l->sweep->command_line_count++] =
-            (vmae_assignment){ (int)s, name, vmae_arena_strdup(l->arena, equals + 1), "command line" };
-    }
-    return found ? VMAE_OK : refuse_override(l, given, name);
-}
-
-static vmae_status read_overrides(loader *l)
-{
-    vmae_sweep *sweep = l->sweep;
-    const size_t count = l->choice->override_count;
-    const char **copies = vmae_arena_calloc(l->arena, count, sizeof *copies);
-    sweep->command_line = vmae_arena_calloc(l->arena, count * sweep->stage_count, sizeof *sweep->command_line);
-    if (!copies || !sweep->command_line)
-        return VMAE_ENOMEM;
-    for (size_t i = 0; i < count; i++) {
-        VMAE_TRY(read_override(l, l->choice->overrides[i]));
-        if (!(copies[i] = vmae_arena_strdup(l->arena, l->choice->overrides[i])))
-            return VMAE_ENOMEM;
-    }
-    sweep->overrides = copies;
-    sweep->override_count = count;
-    return VMAE_OK;
-}
-
 /* ---- the whole ---- */
 
 static vmae_status load(loader *l)
@@ -482,7 +412,7 @@ static vmae_status load(loader *l)
     VMAE_TRY(read_seeds(l));
     VMAE_TRY(read_stages(l));
     VMAE_TRY(read_grids(l));
-    return read_overrides(l);
+    return vmae_sweep_override(sweep, l->choice->overrides, l->choice->override_count);
 }
 
 vmae_status vmae_sweep_load(vmae_sweep **out, const char *path, const vmae_sweep_choice *choice)

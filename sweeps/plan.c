@@ -399,5 +399,5 @@ void vmae_plan_name(const vmae_plan *plan, size_t run, char *name, size_t size)
 
 char *vmae_plan_path(const vmae_plan *plan, const char *suffix)
 {
-    return vmae_format("%s/sweeps/%s-%s%s", plan->root, plan->sweep->name, plan->sweep->scale, suffix);
+    return vmae_format("%s/sweeps/%s-%s%s", plan->root, plan->sweep->name, plan->sweep->stored_scale, suffix);
 }

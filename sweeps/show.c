@@ -100,6 +100,7 @@ vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
         rows += sweep->grids[g].row_count;
     fprintf(out, "%s at scale %s%s%s\n%s\n", sweep->name, sweep->scale, *sweep->data ? ": " : "", sweep->data,
             sweep->title);
+    vmae_sweep_print_variant(sweep, out);
     if (plan->data_problem)
         fprintf(out, "The data are not here, so what is finished cannot be known: %s\n", plan->data_problem);
     fprintf(out, "\n");

@@ -52,15 +52,21 @@ typedef struct vmae_sweep_stage {
 
 typedef struct vmae_sweep {
     const char *path, *name, *title;
-    const char *scale, *data; /* data: what it runs on, in words */
+    const char *scale,
+        *data; /* data: what it runs on, in words; "overridden: ..." where the command line changed that */
+    /* What files and tables call the scale: "demo", or "demo+1a2b3c4d" where the command line makes it another sweep
+     * than the file's (other numbers, other seeds), so that it cannot displace that one. */
+    const char *stored_scale;
     vmae_sweep_stage *stages;
     size_t stage_count;
     vmae_sweep_grid *grids;
     size_t grid_count;
     const int64_t *seeds;
     size_t seed_count;
-    const char *const *overrides; /* the command line's, as given */
-    size_t override_count;
+    bool other_seeds;             /* than the file's */
+    const char **overrides;       /* the command line's that change identities, as given */
+    const char **speed_overrides; /* and its others: threads, data_root, ... */
+    size_t override_count, speed_override_count;
     vmae_assignment *command_line; /* the same, for each stage that has the option */
     size_t command_line_count;
     struct vmae_arena *arena; /* holds all of it but the stages' configs */
@@ -78,6 +84,8 @@ typedef struct vmae_sweep_choice {
  * belongs to the caller: vmae_sweep_free. */
 vmae_status vmae_sweep_load(vmae_sweep **sweep, const char *path, const vmae_sweep_choice *choice);
 void vmae_sweep_free(vmae_sweep *sweep); /* NULL is fine */
+/* One line if it is not the sweep as its file has it: why, and what it is stored as. */
+void vmae_sweep_print_variant(const vmae_sweep *sweep, FILE *out);
 /* Prints the names of a file's scales with their data, one a line. */
 vmae_status vmae_sweep_list_scales(const char *path, FILE *out);
 
@@ -136,9 +144,9 @@ void vmae_plan_name(const vmae_plan *plan, size_t run, char *name, size_t size);
 /* The description for the results database: cells with their runs' identities, beside what the tables show. Fresh
  * memory. */
 char *vmae_plan_describe(const vmae_plan *plan);
-/* Writes it to <root>/sweeps/<name>-<scale>.json. */
+/* Writes it to <root>/sweeps/<name>-<stored scale>.json. */
 vmae_status vmae_plan_write(const vmae_plan *plan);
-/* <root>/sweeps/<name>-<scale><suffix>, fresh memory. */
+/* <root>/sweeps/<name>-<stored scale><suffix>, fresh memory. */
 char *vmae_plan_path(const vmae_plan *plan, const char *suffix);
 
 /* What is to be done and what it costs, for people and for programs. */

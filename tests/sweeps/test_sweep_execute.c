@@ -98,6 +98,50 @@ TEST(a_sweep_is_done_once_and_its_tables_are_printed_and_written)
     free(err);
 }
 
+/* The text of <root>/sweeps/<name>. Fresh memory. */
+static char *stored(const char *root, const char *name)
+{
+    char *path = vmae_format("%s/sweeps/%s", root, name), *text = process_said(path);
+    free(path);
+    return text;
+}
+
+TEST(a_command_with_other_options_or_seeds_leaves_the_finished_sweep_alone)
+{
+    const place at = make_place("variant", two_rows);
+    char *out, *err, *now;
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, NULL), 0);
+    char *a = stored(at.root, "test-demo/a.txt"), *b = stored(at.root, "test-demo/b.txt"),
+         *description = stored(at.root, "test-demo.json");
+    CHECK_STR(a, "Separation");
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", "train.steps=5"), &out, &err),
+             0);
+    CHECK_STR(err, "stored as test-demo+");
+    CHECK_STR(err, "train.steps=5");
+    CHECK(strstr(out, "missing") == NULL);
+    free(out);
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--seeds", "7"), NULL, NULL), 0);
+    /* the same sweep, in part and at another speed */
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "b", "threads=1"), &out, &err), 0);
+    CHECK(strstr(err, "stored as") == NULL);
+    CHECK_STR(err, "0 done now, 4 finished before");
+    CHECK(strstr(out, "missing") == NULL);
+    free(out);
+    free(err);
+    CHECK(strcmp(now = stored(at.root, "test-demo/a.txt"), a) == 0);
+    free(now);
+    CHECK(strcmp(now = stored(at.root, "test-demo/b.txt"), b) == 0);
+    free(now);
+    now = stored(at.root, "test-demo.json");
+    CHECK_STR(now, "\"overrides_of_speed\": [\n  \"threads=1\"");
+    free(now);
+    CHECK_STR(description, "\"overrides\": []");
+    free(description);
+    free(a);
+    free(b);
+}
+
 TEST(a_dry_run_makes_nothing_and_says_what_is_to_be_done)
 {
     const place at = make_place("dry", two_rows);

@@ -2,6 +2,8 @@
 #include "../test.h"
 #include "sweep_text.h"
 
+#include "engine/core/mem.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,6 +200,69 @@ TEST(an_override_goes_to_every_stage_that_has_the_option)
     CHECK(strcmp(sweep->command_line[1].text, "/data") == 0);
     CHECK(strcmp(sweep->command_line[2].name, "probe.epochs") == 0);
     CHECK(strcmp(sweep->command_line[3].name, "train.steps") == 0);
+    vmae_sweep_free(sweep);
+}
+
+/* What the sweep is stored under, given a command line of up to two overrides. Fresh memory. */
+static char *stored_scale(const char *seeds, const char *first, const char *second)
+{
+    vmae_sweep *sweep = NULL;
+    const char *overrides[] = { first, second };
+    const vmae_sweep_choice choice = { .seeds = seeds,
+                                       .overrides = overrides,
+                                       .override_count = (size_t)(first != NULL) + (second != NULL) };
+    CHECK_OK(load_sweep_text(&sweep, sweep_text(GRID, "seeds = [ 4, 5 ];"), &choice));
+    char *text = vmae_strdup(sweep ? sweep->stored_scale : "");
+    vmae_sweep_free(sweep);
+    return text;
+}
+
+static void check_same(const char *seeds, const char *first, const char *second, const char *expected, bool same)
+{
+    char *text = stored_scale(seeds, first, second);
+    vmae_check((strcmp(text, expected) == 0) == same, __FILE__, __LINE__, "--seeds %s %s %s is stored as %s, %s is %s",
+               seeds ? seeds : "", first ? first : "", second ? second : "", text, same ? "expected" : "which also",
+               expected);
+    free(text);
+}
+
+TEST(a_sweep_that_the_command_line_changed_is_stored_under_another_name)
+{
+    check_same(NULL, NULL, NULL, "demo", true);
+    check_same(NULL, "threads=2", "data_root=/data", "demo", true); /* no number changes */
+    check_same("5,4", NULL, NULL, "demo", true);
+    char *five = stored_scale(NULL, "train.steps=5", NULL), *seeds = stored_scale("4,6", NULL, NULL);
+    CHECK_STR(five, "demo+");
+    CHECK_EQ(strlen(five), strlen("demo+12345678"));
+    check_same(NULL, "pretrain:train.steps=5", "threads=3", five, true); /* the same values */
+    check_same(NULL, "train.steps=9", "train.steps=5", five, true);
+    check_same(NULL, "train.steps=5", "train.steps=9", five, false);
+    check_same(NULL, "train.steps=5", "probe:probe.epochs=5", five, false);
+    check_same("4,6", "train.steps=5", NULL, five, false);
+    check_same("4", NULL, NULL, "demo", false);
+    CHECK(strcmp(seeds, "demo") != 0 && strcmp(seeds, five) != 0);
+    check_same("6,4", NULL, NULL, seeds, true);
+    /* not in an identity by its name, but by what it names */
+    check_same(NULL, "probe:checkpoint=random", NULL, "demo", false);
+    free(five);
+    free(seeds);
+}
+
+TEST(overrides_are_told_apart_and_data_that_they_change_are_not_claimed)
+{
+    vmae_sweep *sweep = NULL;
+    const char *overrides[] = { "threads=2", "pretrain:data=mine.bin", "train.steps=7" };
+    REQUIRE_OK(load_sweep_text(&sweep, sweep_text(GRID, ""),
+                               &(vmae_sweep_choice){ .overrides = overrides, .override_count = 3 }));
+    REQUIRE(sweep->override_count == 2 && sweep->speed_override_count == 1);
+    CHECK(strcmp(sweep->overrides[0], "pretrain:data=mine.bin") == 0);
+    CHECK(strcmp(sweep->overrides[1], "train.steps=7") == 0);
+    CHECK(strcmp(sweep->speed_overrides[0], "threads=2") == 0);
+    CHECK(strcmp(sweep->data, "overridden: pretrain:data=mine.bin") == 0);
+    vmae_sweep_free(sweep);
+    REQUIRE_OK(load_sweep_text(&sweep, sweep_text(GRID, ""),
+                               &(vmae_sweep_choice){ .overrides = overrides + 2, .override_count = 1 }));
+    CHECK(strcmp(sweep->data, "numbers") == 0);
     vmae_sweep_free(sweep);
 }
 

@@ -224,6 +224,27 @@ TEST(the_description_for_the_database_has_every_cell)
     release(plan, sweep);
 }
 
+TEST(a_description_is_of_the_sweep_that_the_command_line_made)
+{
+    vmae_sweep *sweep = NULL;
+    const char *overrides[] = { "data_root=/d", "train.steps=7" };
+    vmae_plan *plan = plan_of(sweep_text(table3, ""),
+                              &(vmae_sweep_choice){ .overrides = overrides, .override_count = 2 }, "b", &sweep);
+    REQUIRE(plan != NULL);
+    char *path = vmae_plan_path(plan, ".json"), *text = vmae_plan_describe(plan);
+    CHECK_STR(path, "/sweeps/test-demo+");
+    json_t *root = json_loads(text, 0, NULL);
+    CHECK_STR(json_string_value(json_object_get(root, "scale")), "demo+");
+    CHECK_STR(json_string_value(json_array_get(json_object_get(root, "overrides"), 0)), "train.steps=7");
+    CHECK_EQ(json_array_size(json_object_get(root, "overrides")), 1);
+    CHECK_STR(json_string_value(json_array_get(json_object_get(root, "overrides_of_speed"), 0)), "data_root=/d");
+    CHECK_EQ(json_array_size(json_object_get(root, "grids")), 3); /* --only leaves none out of it */
+    json_decref(root);
+    free(text);
+    free(path);
+    release(plan, sweep);
+}
+
 TEST(the_plan_is_shown_with_costs_and_reasons_as_text_and_json)
 {
     vmae_sweep *sweep = NULL;
