@@ -66,7 +66,7 @@ static void draw(vmae_collector *collector, const char *sweep, const char *folde
         fprintf(out, "plots:  %s/*.svg, *.png (%zu files)\n", folder, report.files);
 }
 
-/* "a-colour_only-seed1-reconstruction.png": the first cell that needs the run. */
+/* "a-colour_only-seed1-reconstruction.png": the first wanted cell that needs the run. */
 static char *picture_path(const vmae_plan *plan, const vmae_plan_run *run, const char *folder, const char *picture)
 {
     const vmae_sweep_grid *grid = &plan->sweep->grids[run->grid];

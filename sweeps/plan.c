@@ -254,11 +254,17 @@ static vmae_status plan_cell(planner *p, bool wanted)
     for (size_t s = 0; s < p->sweep->stage_count; s++)
         if (is_leaf(p->sweep, s) || p->sweep->grids[p->grid].stage == (int)s)
             VMAE_TRY(need(p, (int)s));
-    for (size_t s = 0; s < p->sweep->stage_count; s++)
-        if (p->cell[s] >= 0) {
-            p->plan->runs[p->cell[s]].cells++;
-            p->plan->runs[p->cell[s]].wanted |= wanted;
+    for (size_t s = 0; s < p->sweep->stage_count; s++) {
+        vmae_plan_run *run = p->cell[s] >= 0 ? &p->plan->runs[p->cell[s]] : NULL;
+        if (!run)
+            continue;
+        run->cells++;
+        if (wanted && !run->wanted) { /* known by the first cell that wants it, not by one that --only left out */
+            run->wanted = true;
+            run->grid = p->grid;
+            run->row = p->row;
         }
+    }
     return VMAE_OK;
 }
 

@@ -94,10 +94,12 @@ vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
     char flops[VMAE_PRICE_TEXT], time[VMAE_PRICE_TEXT], bytes[VMAE_PRICE_TEXT];
     vmae_speeds speeds;
     total sum = { 0 };
-    size_t rows = 0;
+    size_t grids = 0, rows = 0;
     vmae_speeds_measure(&speeds, plan->root);
-    for (size_t g = 0; g < sweep->grid_count; g++)
-        rows += sweep->grids[g].row_count;
+    for (size_t g = 0; g < sweep->grid_count; g++) {
+        grids += plan->grid_wanted[g];
+        rows += plan->grid_wanted[g] ? sweep->grids[g].row_count : 0;
+    }
     fprintf(out, "%s at scale %s%s%s\n%s\n", sweep->name, sweep->scale, *sweep->data ? ": " : "", sweep->data,
             sweep->title);
     vmae_sweep_print_variant(sweep, out);
@@ -109,9 +111,9 @@ vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
             show_run(plan, i, &speeds, &sum, out);
             sum.runs++;
         }
-    fprintf(out, "\n%zu grid%s, %zu rows, %zu seed%s: %zu runs, %zu finished, %zu to do\n", sweep->grid_count,
-            sweep->grid_count == 1 ? "" : "s", rows, sweep->seed_count, sweep->seed_count == 1 ? "" : "s", sum.runs,
-            sum.finished, sum.runs - sum.finished);
+    fprintf(out, "\n%zu grid%s, %zu rows, %zu seed%s: %zu runs, %zu finished, %zu to do\n", grids,
+            grids == 1 ? "" : "s", rows, sweep->seed_count, sweep->seed_count == 1 ? "" : "s", sum.runs, sum.finished,
+            sum.runs - sum.finished);
     if (sum.runs > sum.finished)
         fprintf(out, "to do: %s%s, %s, %s of disk\n", sum.flops_unknown ? "more than " : "",
                 vmae_price_flops(flops, sum.flops),

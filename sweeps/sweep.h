@@ -99,7 +99,7 @@ typedef struct vmae_plan_run {
     int64_t seed;
     const char *folder;
     /* where it is needed */
-    size_t grid, row; /* the first cell */
+    size_t grid, row; /* the first cell that is wanted; the first of all if none is */
     int cells;        /* how many cells share it */
     bool wanted;      /* by a grid that --only did not leave out */
     bool provisional; /* its data cannot be opened here: identity and state are unknown (dry runs only) */

@@ -149,6 +149,26 @@ TEST(only_some_grids_are_wanted_and_an_unknown_one_is_answered_with_those_there_
     release(plan, sweep);
 }
 
+TEST(a_shared_run_goes_by_its_first_wanted_cell_and_wanted_grids_are_counted)
+{
+    vmae_sweep *sweep = NULL;
+    char name[100], *text = NULL;
+    size_t count;
+    vmae_plan *plan = plan_of(sweep_text(table3, ""), NULL, "b", &sweep);
+    REQUIRE(plan != NULL);
+    vmae_plan_name(plan, (size_t)vmae_plan_cell(plan, 1, 2, 0, 0), name, sizeof name); /* a/8 and c/plain, too */
+    CHECK(strcmp(name, "pretrain b/mean seed 1") == 0);
+    vmae_plan_name(plan, (size_t)vmae_plan_cell(plan, 0, 0, 0, 0), name, sizeof name);
+    CHECK(strcmp(name, "pretrain a/0 seed 1") == 0); /* wanted by nobody */
+    REQUIRE_OK(vmae_plan_inspect(plan));
+    FILE *out = open_memstream(&text, &count);
+    CHECK_OK(vmae_plan_show(plan, out));
+    fclose(out);
+    CHECK_STR(text, "1 grid, 3 rows, 1 seed: 6 runs, 0 finished, 6 to do");
+    free(text);
+    release(plan, sweep);
+}
+
 TEST(a_rule_between_options_that_a_row_breaks_names_the_row)
 {
     vmae_sweep *sweep = NULL;
