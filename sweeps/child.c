@@ -2,7 +2,10 @@
 #include "sweeps/child.h"
 
 #include "engine/core/fs.h"
+#include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
+#include "experiments/history.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,17 +17,54 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TAIL_BYTES = 16384 };
+enum { MESSAGE = 1200 };
 
-static vmae_status write_config(const vmae_plan *plan, size_t run, const char *path, int threads)
+/* ---- what was in the folder before ---- */
+
+static int attempts_of(const char *folder)
+{
+    int attempts = -1;
+    vmae_history history = { 0 };
+    char *journal = vmae_path_join(folder, "journal");
+    if (journal && vmae_history_read(&history, journal) == VMAE_OK)
+        attempts = history.attempts;
+    vmae_history_release(&history);
+    free(journal);
+    return attempts;
+}
+
+static int64_t size_of(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (int64_t)info.st_size : 0;
+}
+
+/* ---- the config ---- */
+
+/* The number of threads that an earlier attempt's config has; negative without one. */
+static int earlier_threads(const vmae_protocol *protocol, const char *path)
+{
+    int threads = -1;
+    vmae_config *config = NULL;
+    if (vmae_path_exists(path) && vmae_protocol_config(protocol, &config) == VMAE_OK &&
+        vmae_config_read(config, path, NULL) == VMAE_OK)
+        threads = (int)vmae_config_int(config, "threads");
+    vmae_config_free(config);
+    return threads;
+}
+
+static vmae_status write_config(const vmae_plan *plan, size_t run, const char *path, int threads, bool goes_on)
 {
     char number[16];
+    const vmae_protocol *protocol = plan->sweep->stages[plan->runs[run].stage].protocol;
     vmae_config *config = NULL;
-    vmae_status st = vmae_plan_config(plan, run, &config);
-    snprintf(number, sizeof number, "%d", threads);
-    if (st == VMAE_OK && threads > 0 && vmae_config_option(config, "threads") &&
-        vmae_config_int(config, "threads") == 0)
+    VMAE_TRY(vmae_plan_config(plan, run, &config));
+    vmae_status st = VMAE_OK;
+    if (vmae_config_option(config, "threads") && vmae_config_int(config, "threads") == 0) {
+        const int earlier = goes_on ? earlier_threads(protocol, path) : -1;
+        snprintf(number, sizeof number, "%d", earlier >= 0 ? earlier : threads);
         st = vmae_config_set(config, "threads", number, "the runner's --jobs");
+    }
     char *text = st == VMAE_OK ? vmae_config_print(config) : NULL;
     if (st == VMAE_OK)
         st = text ? vmae_write_file(path, text, strlen(text)) : VMAE_ENOMEM;
@@ -32,6 +72,24 @@ static vmae_status write_config(const vmae_plan *plan, size_t run, const char *p
     vmae_config_free(config);
     return st;
 }
+
+/* With the folder's lock: who holds it may write the same file, or tidy up. */
+static vmae_status prepare_folder(const vmae_plan *plan, size_t run, const char *config, int threads, vmae_child *child)
+{
+    int lock = -1;
+    VMAE_TRY(vmae_make_folders(child->folder));
+    char *path = vmae_path_join(child->folder, "lock");
+    vmae_status st = path ? vmae_lock_take(path, &lock) : VMAE_ENOMEM;
+    if (st == VMAE_OK) {
+        child->attempts = attempts_of(child->folder);
+        st = write_config(plan, run, config, threads, child->attempts != 0);
+    }
+    vmae_lock_release(lock);
+    free(path);
+    return st;
+}
+
+/* ---- start ---- */
 
 /* Only async-signal-safe calls: this is between fork and exec. */
 static _Noreturn void become(const char *program, char *const *arguments, int log, int null, pid_t parent,
@@ -54,7 +112,7 @@ static _Noreturn void become(const char *program, char *const *arguments, int lo
 }
 
 vmae_status vmae_child_start(const vmae_plan *plan, size_t run, const char *program, int threads,
-                             const sigset_t *signals, pid_t *pid)
+                             const sigset_t *signals, vmae_child *child)
 {
     const vmae_plan_run *r = &plan->runs[run];
     vmae_status st = VMAE_ENOMEM;
@@ -64,7 +122,8 @@ vmae_status vmae_child_start(const vmae_plan *plan, size_t run, const char *prog
     char *name = vmae_strdup(program), *option = vmae_strdup("--run");
     if (!config || !log_path || !protocol || !folder || !name || !option)
         goto done;
-    if ((st = vmae_make_folders(folder)) != VMAE_OK || (st = write_config(plan, run, config, threads)) != VMAE_OK)
+    *child = (vmae_child){ .folder = r->folder, .log_bytes = size_of(log_path) };
+    if ((st = prepare_folder(plan, run, config, threads, child)) != VMAE_OK)
         goto done;
     log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -73,15 +132,15 @@ vmae_status vmae_child_start(const vmae_plan *plan, size_t run, const char *prog
         goto done;
     }
     char *arguments[] = { name, protocol, config, option, folder, NULL };
-    const pid_t parent = getpid(), child = fork();
-    if (child == 0)
+    const pid_t parent = getpid(), pid = fork();
+    if (pid == 0)
         become(program, arguments, log, null, parent, signals);
-    if (child < 0) {
+    if (pid < 0) {
         st = vmae_fail_errno(errno, "cannot start a process for %s", folder);
         goto done;
     }
-    setpgid(child, child); /* here too: whoever is first */
-    *pid = child;
+    setpgid(pid, pid); /* here too: whoever is first */
+    child->pid = pid;
 done:
     if (log >= 0)
         close(log);
@@ -96,63 +155,50 @@ done:
     return st;
 }
 
-/* The end of the log as text, whole lines. Fresh memory, or NULL. */
-static char *read_tail(const char *folder)
+/* ---- end ---- */
+
+/* The last lines that it logged; fresh memory, or NULL. */
+static char *log_tail(const vmae_child *child, int lines)
 {
-    struct stat info;
-    char *path = vmae_path_join(folder, "log.txt"), *text = vmae_calloc(TAIL_BYTES + 1, 1);
-    const int fd = path && text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t count = -1;
-    if (fd >= 0 && fstat(fd, &info) == 0)
-        count = pread(fd, text, TAIL_BYTES, info.st_size > TAIL_BYTES ? info.st_size - TAIL_BYTES : 0);
-    if (fd >= 0)
-        close(fd);
+    char *path = vmae_path_join(child->folder, "log.txt");
+    char *text = path ? vmae_log_tail_from(path, child->log_bytes, lines) : NULL;
     free(path);
-    if (count <= 0) {
-        free(text);
-        return NULL;
-    }
-    for (ssize_t i = 0; i < count; i++)
-        if ((unsigned char)text[i] < ' ' && text[i] != '\n' && text[i] != '\t')
-            text[i] = text[i] == '\r' ? '\n' : '?';
-    while (count > 0 && text[count - 1] == '\n')
-        text[--count] = 0;
     return text;
 }
 
-void vmae_child_print_log(const char *folder, int lines, FILE *out)
+void vmae_child_print_log(const vmae_child *child, int lines, FILE *out)
 {
-    char *text = read_tail(folder);
+    char *text = log_tail(child, lines);
     if (!text) {
-        fprintf(out, "    (%s/log.txt is empty)\n", folder);
+        fprintf(out, "    (it wrote nothing into %s/log.txt)\n", child->folder);
         return;
     }
-    char *from = text + strlen(text);
-    for (int n = 0; from > text; from--)
-        if (from[-1] == '\n' && ++n == lines)
-            break;
-    for (char *line = from, *next; line; line = next) {
+    for (char *line = text, *next; line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
         fprintf(out, "    %s\n", line);
     }
-    fprintf(out, "    (the end of %s/log.txt)\n", folder);
+    fprintf(out, "    (the end of %s/log.txt)\n", child->folder);
     free(text);
 }
 
-static void last_line(const char *folder, char *message, size_t size)
+static void last_words(const vmae_child *child, int code, char *message, size_t size)
 {
-    char *text = read_tail(folder);
-    const char *line = text ? strrchr(text, '\n') : NULL;
-    snprintf(message, size, "%s", line ? line + 1 : text ? text : "");
-    free(text);
+    char *line = log_tail(child, 1);
+    if (line)
+        vmae_display_text(message, size, line);
+    else
+        snprintf(message, size, "the process exited with code %d and said nothing", code);
+    free(line);
 }
 
-vmae_child_end vmae_child_ended(const char *folder, int wait_status, char *message, size_t size)
+vmae_child_end vmae_child_ended(const vmae_child *child, int wait_status, char *message, size_t size)
 {
     const int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-    const vmae_run_state state = vmae_run_inspect(folder, message, size);
+    char said[MESSAGE];
+    const vmae_run_state state = vmae_run_inspect(child->folder, said, sizeof said);
+    *message = 0;
     if (state == VMAE_RUN_DONE)
         return VMAE_CHILD_DONE;
     if (state == VMAE_RUN_BUSY)
@@ -165,13 +211,15 @@ vmae_child_end vmae_child_ended(const char *folder, int wait_status, char *messa
             return VMAE_CHILD_INTERRUPTED;
         snprintf(message, size, "the process was ended by signal %d (%s)%s", number, strsignal(number),
                  number == SIGKILL ? ": by hand, or for want of memory" : "");
-    } else if (state != VMAE_RUN_FAILED) {
-        last_line(folder, message, size);
-        if (!*message)
-            snprintf(message, size, "the process exited with code %d and said nothing", code);
+    } else if (state == VMAE_RUN_FAILED && attempts_of(child->folder) != child->attempts) {
+        vmae_display_text(message, size, said);
+    } else { /* it died before it journalled an attempt, or how that ended */
+        last_words(child, code, message, size);
     }
     return VMAE_CHILD_FAILED;
 }
+
+/* ---- the program ---- */
 
 vmae_status vmae_child_program(char **path)
 {

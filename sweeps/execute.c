@@ -45,7 +45,7 @@ typedef enum run_phase {
 } run_phase;
 
 typedef struct slot {
-    pid_t pid; /* 0: free */
+    vmae_child child; /* pid 0: free */
     size_t run;
     double started;
     bool resumed; /* its time says nothing about a whole run */
@@ -168,7 +168,7 @@ static double time_left(const executor *e)
             work += seconds;
         }
     for (int s = 0; s < e->options->jobs; s++)
-        if (e->slots[s].pid) {
+        if (e->slots[s].child.pid) {
             const double spent = now - e->slots[s].started, whole = predict(e, e->slots[s].run);
             work -= spent < whole ? spent : whole;
         }
@@ -192,7 +192,7 @@ static void draw_progress(const executor *e)
     struct winsize window = { 0 };
     char name[NAME], eta[64], time[VMAE_PRICE_TEXT], more[32] = "", line[512];
     for (int s = 0; s < e->options->jobs; s++)
-        if (e->slots[s].pid && (!first || e->slots[s].started < first->started))
+        if (e->slots[s].child.pid && (!first || e->slots[s].started < first->started))
             first = &e->slots[s];
     if (!e->terminal || !first)
         return;
@@ -270,7 +270,8 @@ static void settle(executor *e, size_t run, run_phase phase)
         e->first_open++;
 }
 
-static void fail_run(executor *e, size_t run, const char *message)
+/* `child` is NULL if it did not come to a process. */
+static void fail_run(executor *e, size_t run, const vmae_child *child, const char *message)
 {
     char text[MESSAGE + 64];
     settle(e, run, FAILED);
@@ -281,7 +282,8 @@ static void fail_run(executor *e, size_t run, const char *message)
         vmae_plan_name(e->plan, run, name, sizeof name);
         snprintf(e->first_failure, sizeof e->first_failure, "%s (%.400s): %.500s", name, e->plan->runs[run].folder,
                  message);
-        vmae_child_print_log(e->plan->runs[run].folder, LOG_LINES, stderr);
+        if (child)
+            vmae_child_print_log(child, LOG_LINES, stderr);
     }
     count_kind(e, run, message);
 }
@@ -304,21 +306,21 @@ static void reap(executor *e, slot *s)
 {
     int status;
     char message[MESSAGE];
-    if (waitpid(s->pid, &status, WNOHANG) != s->pid)
+    if (waitpid(s->child.pid, &status, WNOHANG) != s->child.pid)
         return;
-    kill(-s->pid, SIGKILL); /* whatever it left behind in its group */
+    kill(-s->child.pid, SIGKILL); /* whatever it left behind in its group */
     const size_t run = s->run;
     const double seconds = vmae_seconds() - s->started;
-    s->pid = 0;
+    s->child.pid = 0;
     e->running--;
-    switch (vmae_child_ended(e->plan->runs[run].folder, status, message, sizeof message)) {
+    switch (vmae_child_ended(&s->child, status, message, sizeof message)) {
     case VMAE_CHILD_DONE: finish_run(e, run, seconds, !s->resumed); break;
     case VMAE_CHILD_BUSY: e->phase[run] = ELSEWHERE; break;
     case VMAE_CHILD_INTERRUPTED:
         settle(e, run, LEFT);
         say(e, run, "interrupted");
         break;
-    case VMAE_CHILD_FAILED: fail_run(e, run, message); break;
+    case VMAE_CHILD_FAILED: fail_run(e, run, &s->child, message); break;
     }
     vmae_collector_run(&e->collector, e->plan->runs[run].folder);
 }
@@ -345,46 +347,33 @@ static void look_elsewhere(executor *e)
 
 /* ---- the start of a run ---- */
 
-static void say_who(const executor *e, size_t run)
+static void start_run(executor *e, size_t run, slot *s)
 {
-    char *path = vmae_path_join(e->plan->runs[run].folder, "lock");
-    int lock;
-    if (path && vmae_lock_take(path, &lock) == VMAE_OK)
-        vmae_lock_release(lock);
-    else
-        say(e, run, vmae_error()); /* names the holder */
-    free(path);
-}
-
-/* true if it became a process */
-static bool start_run(executor *e, size_t run, slot *s)
-{
-    vmae_plan_run *r = &e->plan->runs[run];
-    const vmae_run_state state = vmae_run_inspect(r->folder, NULL, 0);
+    const char *folder = e->plan->runs[run].folder;
+    const vmae_run_state state = vmae_run_inspect(folder, NULL, 0);
     if (state == VMAE_RUN_DONE) { /* somebody else did it meanwhile */
         settle(e, run, FINISHED);
-        return false;
-    }
-    if (state == VMAE_RUN_BUSY) {
-        e->phase[run] = ELSEWHERE;
-        say_who(e, run);
-        return false;
+        return;
     }
     const int threads = e->options->jobs > 1 ? vmae_machine_cores() / e->options->jobs : 0;
     const int share = e->options->jobs > 1 && threads < 1 ? 1 : threads;
-    if (vmae_child_start(e->plan, run, e->program, share, &e->outside, &s->pid) != VMAE_OK) {
+    const vmae_status st = vmae_child_start(e->plan, run, e->program, share, &e->outside, &s->child);
+    if (st == VMAE_EBUSY) {
+        e->phase[run] = ELSEWHERE;
+        say(e, run, vmae_error()); /* names the holder */
+        return;
+    }
+    if (st != VMAE_OK) {
         char message[MESSAGE];
-        s->pid = 0;
         snprintf(message, sizeof message, "%s", vmae_error());
-        fail_run(e, run, message);
-        return false;
+        fail_run(e, run, NULL, message);
+        return;
     }
     s->run = run;
     s->started = vmae_seconds();
     s->resumed = state == VMAE_RUN_PARTIAL;
     e->phase[run] = RUNNING;
     e->running++;
-    return true;
 }
 
 /* false while what it builds on is under way; blocks it if that will not come. */
@@ -405,7 +394,7 @@ static slot *free_slot(executor *e)
     if (e->running >= width)
         return NULL;
     for (int s = 0; s < e->options->jobs; s++)
-        if (!e->slots[s].pid)
+        if (!e->slots[s].child.pid)
             return &e->slots[s];
     return NULL;
 }
@@ -432,8 +421,8 @@ static void pass_on_stops(executor *e)
                                       : "stopping %d run(s) at once\n",
                     e->running);
         for (int s = 0; s < e->options->jobs; s++)
-            if (e->slots[s].pid)
-                kill(-e->slots[s].pid, e->stop_sent == 1 ? SIGTERM : SIGKILL);
+            if (e->slots[s].child.pid)
+                kill(-e->slots[s].child.pid, e->stop_sent == 1 ? SIGTERM : SIGKILL);
     }
 }
 
@@ -450,7 +439,7 @@ static void work(executor *e)
     for (;;) {
         pass_on_stops(e);
         for (int s = 0; s < e->options->jobs; s++)
-            if (e->slots[s].pid)
+            if (e->slots[s].child.pid)
                 reap(e, &e->slots[s]);
         const bool starts = !stops && !e->tripped;
         if (starts) {

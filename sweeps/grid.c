@@ -1,6 +1,8 @@
 /* grid.c -- blocks to rows: product, zip, union, exclude. Nothing in here can loop or compute. */
 #include "sweeps/grid.h"
 
+#include "engine/core/text.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -479,6 +481,8 @@ static vmae_status check_labels(const config_setting_t *block, const rows *all)
     for (size_t i = 0; i < all->count && st == VMAE_OK; i++)
         if (!*labels[i] && all->count > 1)
             st = vmae_setting_refuse(block, "a row of this grid has no label and sets nothing");
+        else if (!vmae_text_is_clean(labels[i])) /* made of a value */
+            st = vmae_setting_refuse(block, "a row of this grid would be called '%s'; give it a label", labels[i]);
         else if (i > 0 && strcmp(labels[i], labels[i - 1]) == 0)
             st = vmae_setting_refuse(block, "two rows of this grid are called '%s'; give one a label", labels[i]);
     free(labels);

@@ -3,6 +3,7 @@
 #include "sweeps/sweep.h"
 
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -384,10 +385,11 @@ vmae_status vmae_plan_inspect(vmae_plan *plan)
 {
     for (size_t i = 0; i < plan->run_count; i++) {
         vmae_plan_run *run = &plan->runs[i];
-        char message[1024];
+        char said[1024], message[1024];
         if (run->provisional)
             continue;
-        run->state = vmae_run_inspect(run->folder, message, sizeof message);
+        run->state = vmae_run_inspect(run->folder, said, sizeof said);
+        vmae_display_text(message, sizeof message, said); /* it comes out of a journal */
         run->message = *message ? vmae_arena_strdup(plan->arena, message) : "";
         if (!run->message)
             return VMAE_ENOMEM;

@@ -2,6 +2,7 @@
 #include "sweeps/setting.h"
 
 #include "engine/core/config.h"
+#include "engine/core/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -69,6 +70,9 @@ vmae_status vmae_setting_text(vmae_arena *arena, const config_setting_t *group, 
         return required ? vmae_setting_refuse(group, "'%s' is missing here: %s = \"...\";", name, name) : VMAE_OK;
     if (config_setting_type(member) != CONFIG_TYPE_STRING)
         return vmae_setting_refuse(member, "%s must be a text in \"quotes\"", name);
+    if (!vmae_text_is_clean(config_setting_get_string(member)))
+        return vmae_setting_refuse(member, "%s is \"%s\", with control characters, or bytes that are not UTF-8, in it",
+                                   name, config_setting_get_string(member));
     const char *copy = vmae_arena_strdup(arena, config_setting_get_string(member));
     if (!copy)
         return VMAE_ENOMEM;

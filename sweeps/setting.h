@@ -19,7 +19,8 @@ vmae_status vmae_setting_check(const config_setting_t *group, const char *what, 
 /* "; did you mean 'x'?" or ", there are: a, b, c": in the arena, "" without names. */
 const char *vmae_setting_suggest(vmae_arena *arena, const char *wrong, const char *const *names, size_t count);
 
-/* A text member: *text is left alone if there is none, unless required. In the arena. */
+/* A text member: *text is left alone if there is none, unless required. In the arena. What a terminal must not see
+ * (vmae_text_is_clean) is refused: these texts are printed and name files. */
 vmae_status vmae_setting_text(vmae_arena *arena, const config_setting_t *group, const char *name, bool required,
                               const char **text);
 vmae_status vmae_setting_whole(const config_setting_t *group, const char *name, int64_t min, int64_t *value);

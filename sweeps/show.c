@@ -3,6 +3,7 @@
 #include "sweeps/sweep.h"
 
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -100,8 +101,9 @@ vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
         grids += plan->grid_wanted[g];
         rows += plan->grid_wanted[g] ? sweep->grids[g].row_count : 0;
     }
-    fprintf(out, "%s at scale %s%s%s\n%s\n", sweep->name, sweep->scale, *sweep->data ? ": " : "", sweep->data,
-            sweep->title);
+    fprintf(out, "%s at scale %s%s", sweep->name, sweep->scale, *sweep->data ? ": " : "");
+    vmae_print_clean(out, sweep->data); /* it may hold words of the command line */
+    fprintf(out, "\n%s\n", sweep->title);
     vmae_sweep_print_variant(sweep, out);
     if (plan->data_problem)
         fprintf(out, "The data are not here, so what is finished cannot be known: %s\n", plan->data_problem);

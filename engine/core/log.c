@@ -131,7 +131,7 @@ void vmae_log(vmae_level level, const char *format, ...)
     errno = kept_errno;
 }
 
-char *vmae_log_tail(const char *path, int lines)
+char *vmae_log_tail_from(const char *path, int64_t from_byte, int lines)
 {
     enum { BYTES = 16384 };
     struct stat info;
@@ -139,7 +139,7 @@ char *vmae_log_tail(const char *path, int lines)
     const int fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     ssize_t count = -1;
     if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
-        count = pread(fd, text, BYTES, info.st_size > BYTES ? info.st_size - BYTES : 0);
+        count = pread(fd, text, BYTES, info.st_size - from_byte > BYTES ? info.st_size - BYTES : from_byte);
     if (fd >= 0)
         close(fd);
     while (count > 0 && text[count - 1] == '\n')
@@ -155,6 +155,11 @@ char *vmae_log_tail(const char *path, int lines)
     memmove(text, from, strlen(from) + 1);
     vmae_clean_text(text);
     return text;
+}
+
+char *vmae_log_tail(const char *path, int lines)
+{
+    return vmae_log_tail_from(path, 0, lines);
 }
 
 /* ---- progress ---- */

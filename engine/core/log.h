@@ -23,6 +23,8 @@ void vmae_log(vmae_level level, const char *format, ...) VMAE_PRINTF(2, 3); /* c
 /* The last lines of a log (of the last 16 KiB), cleaned of control characters, without a final line end: what a person
  * would look at first. Fresh memory, or NULL if there is none. */
 char *vmae_log_tail(const char *path, int lines);
+/* The same of what was written behind the first `from` bytes. */
+char *vmae_log_tail_from(const char *path, int64_t from, int lines);
 
 /* true if stderr / stdout is a terminal and colours were not switched off */
 bool vmae_log_colours(int fd);

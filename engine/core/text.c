@@ -112,6 +112,14 @@ static size_t next_character(const unsigned char *at, size_t *shown)
     return bytes ? bytes : 1;
 }
 
+bool vmae_text_is_clean(const char *text)
+{
+    size_t shown = 1;
+    for (const unsigned char *at = (const unsigned char *)text; *at && shown;)
+        at += next_character(at, &shown);
+    return shown > 0;
+}
+
 void vmae_clean_text(char *text)
 {
     const unsigned char *from = (const unsigned char *)text;

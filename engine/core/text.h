@@ -16,6 +16,8 @@ const char *vmae_time_text(char text[VMAE_TIME_TEXT], double seconds);
 
 /* true for well-formed UTF-8: shortest forms, no surrogates, nothing past U+10FFFF */
 bool vmae_is_utf8(const char *text);
+/* true if people see all of it as it is: UTF-8 on one line, without control characters (see below) */
+bool vmae_text_is_clean(const char *text);
 /* How many characters it shows; a byte that is not UTF-8 counts as one. */
 size_t vmae_text_width(const char *text);
 

@@ -57,6 +57,10 @@ TEST(no_control_character_reaches_people)
     size_t count = 0;
     snprintf(text, sizeof text, "%s", hostile);
     CHECK_EQ(vmae_text_width(text), 20);
+    CHECK(!vmae_text_is_clean(text) && !vmae_text_is_clean("a\tb") &&
+          !vmae_text_is_clean("\xc2\x9b"
+                              "2J"));
+    CHECK(vmae_text_is_clean("") && vmae_text_is_clean("mask \xc3\xa4 0.5"));
     vmae_clean_text(text);
     CHECK(strcmp(text, cleaned) == 0);
     FILE *out = open_memstream(&printed, &count);
@@ -87,4 +91,9 @@ TEST(the_tail_of_a_log_is_its_last_lines_cleaned)
     tail = vmae_log_tail(path, 20);
     CHECK(tail && strcmp(tail, "one\ntwo?[2J\nthree") == 0);
     free(tail);
+    tail = vmae_log_tail_from(path, (int64_t)strlen("one\ntwo"), 20);
+    CHECK(tail && strcmp(tail, "?[2J\nthree") == 0);
+    free(tail);
+    CHECK(vmae_log_tail_from(path, (int64_t)strlen(log), 20) == NULL);
+    CHECK(vmae_log_tail_from(path, 1000, 20) == NULL);
 }

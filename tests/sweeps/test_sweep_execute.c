@@ -5,6 +5,7 @@
 
 #include "engine/core/fs.h"
 #include "engine/core/mem.h"
+#include "sweeps/child.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -233,6 +234,59 @@ TEST(a_failed_run_blocks_its_children_shows_its_log_and_is_tried_again_by_the_sa
     CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--only", "a", option), NULL, &err), 0);
     CHECK_STR(err, "4 done now, 0 finished before, 0 failed");
     free(err);
+    free(option);
+    free(reason);
+}
+
+/* The folder of the root's only run that has a log with these words. Fresh memory. */
+static char *folder_that_logged(const char *root, const char *words)
+{
+    char **names = NULL, *found = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_list_folder(root, true, &names, &count));
+    for (size_t i = 0; i < count; i++) {
+        char *folder = vmae_path_join(root, names[i]), *path = vmae_path_join(folder, "log.txt"),
+             *text = process_said(path);
+        if (strstr(text, words) && !found)
+            found = vmae_strdup(folder);
+        free(text);
+        free(path);
+        free(folder);
+    }
+    vmae_list_free(names, count);
+    return found;
+}
+
+TEST(a_run_that_dies_before_its_journal_is_not_blamed_for_an_earlier_failure)
+{
+    const place at = make_place("early", "{ name = \"a\";" METRICS "rows = ( { label = \"x\"; } ); }");
+    char *reason = vmae_format("%s/early", vmae_test_folder()), *option = vmae_format("train.fail_file=%s", reason);
+    CHECK_OK(vmae_write_file(reason, "x", 1));
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, option), NULL, NULL), 1);
+    char *folder = folder_that_logged(at.root, "cannot be decoded"), message[300], *text = NULL;
+    REQUIRE(folder != NULL);
+    char *log = vmae_path_join(folder, "log.txt"), *before = process_said(log);
+    const int exit_1 = 1 << 8;
+    const vmae_child second = { .folder = folder, .attempts = 1, .log_bytes = (int64_t)strlen(before) };
+    CHECK_EQ(vmae_child_ended(&second, exit_1, message, sizeof message), VMAE_CHILD_FAILED);
+    CHECK(strcmp(message, "the process exited with code 1 and said nothing") == 0);
+    char *after = vmae_format("%svicmae: libgomp is not\x1b[31m here\n", before);
+    CHECK_OK(vmae_write_file(log, after, strlen(after)));
+    CHECK_EQ(vmae_child_ended(&second, exit_1, message, sizeof message), VMAE_CHILD_FAILED);
+    CHECK(strcmp(message, "vicmae: libgomp is not?[31m here") == 0);
+    size_t count;
+    FILE *out = open_memstream(&text, &count);
+    vmae_child_print_log(&second, 20, out);
+    fclose(out);
+    CHECK(strstr(text, "libgomp") && !strstr(text, "cannot be decoded"));
+    free(text);
+    const vmae_child first = { .folder = folder };
+    CHECK_EQ(vmae_child_ended(&first, exit_1, message, sizeof message), VMAE_CHILD_FAILED);
+    CHECK_STR(message, "cannot be decoded");
+    free(after);
+    free(before);
+    free(log);
+    free(folder);
     free(option);
     free(reason);
 }

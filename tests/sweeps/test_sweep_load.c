@@ -48,6 +48,28 @@ TEST(a_sweep_file_is_read_with_its_grids_metrics_and_stages)
     vmae_sweep_free(sweep);
 }
 
+/* They are printed by dry runs and progress, and name files. */
+TEST(texts_that_would_command_a_terminal_are_refused_with_their_line)
+{
+    static const char *const grids[] = {
+        "{ name = \"g\";\n title = \"x\\x1b[31m\"; metrics = ( { metric = \"top1\"; } ); }",
+        "{ name = \"g\";\n metrics = ( { metric = \"top1\"; label = \"\\x07\"; } ); }",
+        "{ name = \"g\"; metrics = ( { metric = \"top1\"; } );\n rows = ( { label = \"G\\x1b[31meM\"; } ); }",
+        "{ name = \"g\"; metrics = ( { metric = \"top1\"; } );\n note = \"\xc2\x9b"
+        "31m\"; }",
+        "{ name = \"g\"; metrics = ( { metric = \"top1\"; } );\n axis = \"\x80\"; }",
+    };
+    for (size_t i = 0; i < sizeof grids / sizeof *grids; i++) {
+        check_fails(sweep_text(grids[i], ""), NULL, ".cfg:9: ");
+        check_fails(sweep_text(grids[i], ""), NULL, "with control characters, or bytes that are not UTF-8");
+    }
+    /* a label that is made of a value */
+    check_fails(sweep_text("{ name = \"g\"; metrics = ( { metric = \"top1\"; } );\n"
+                           "product = { probe = { checkpoint = [ \"a\\x1b[2J\", \"b\" ]; }; }; }",
+                           ""),
+                NULL, "would be called 'a?[2J'; give it a label");
+}
+
 TEST(a_scale_brings_its_own_options_and_seeds)
 {
     vmae_sweep *sweep = NULL;
