@@ -59,7 +59,8 @@ static vmae_status count_samples(const vmae_config *config, bool train, double *
     return st;
 }
 
-vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate)
+vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t epochs, int64_t batch, double passes,
+                                     vmae_estimate *estimate)
 {
     vmae_model_config model;
     double train, val;
@@ -69,9 +70,10 @@ vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, d
     const double tokens = (double)vmae_model_patches(&model) + 1.0, d = (double)model.dim,
                  block = 2.0 * tokens * (4.0 * d * d + 2.0 * d * (double)model.mlp_hidden) + 4.0 * tokens * tokens * d;
     const bool pixels = strcmp(vmae_config_text(config, "checkpoint"), "pixels") == 0;
-    *estimate = (vmae_estimate){ .steps = steps,
+    const int64_t count = (int64_t)train, steps = batch < count ? count / batch : 1;
+    *estimate = (vmae_estimate){ .steps = epochs * steps,
                                  .flops = pixels ? 0.0 : (passes * train + val) * (double)model.depth * block,
-                                 .disk_bytes = 1e5 + 200.0 * (double)steps };
+                                 .disk_bytes = 1e5 + 200.0 * (double)epochs };
     return VMAE_OK;
 }
 

@@ -7,9 +7,11 @@
 
 vmae_status vmae_evaluation_resolve(vmae_config *config);
 vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *hash);
-/* passes: over the training features, in each of which an epoch's worth of images goes through the encoder (1 if
+/* So many epochs of batches (at most the training set; an incomplete one is dropped), with a line of the journal each.
+ * passes: over the training features, in each of which an epoch's worth of images goes through the encoder (1 if
  * features are cached). */
-vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate);
+vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t epochs, int64_t batch, double passes,
+                                     vmae_estimate *estimate);
 
 /* The encoder and both splits, opened and recorded. */
 typedef struct vmae_evaluation {

@@ -28,7 +28,7 @@ static vmae_status knn_run(vmae_run *run)
 
 static vmae_status knn_estimate(const vmae_config *config, vmae_estimate *estimate)
 {
-    return vmae_evaluation_estimate(config, 1, 1.0, estimate);
+    return vmae_evaluation_estimate(config, 1, INT64_MAX, 1.0, estimate);
 }
 
 extern const vmae_protocol vmae_protocol_knn;

@@ -307,7 +307,7 @@ static vmae_status probe_run(vmae_run *run)
 static vmae_status probe_estimate(const vmae_config *config, vmae_estimate *estimate)
 {
     const double epochs = vmae_config_float(config, "probe.epochs");
-    return vmae_evaluation_estimate(config, (int64_t)ceil(epochs),
+    return vmae_evaluation_estimate(config, (int64_t)ceil(epochs - 1e-9), vmae_config_int(config, "probe.batch"),
                                     vmae_config_bool(config, "probe.augment") ? epochs : 1.0, estimate);
 }
 
