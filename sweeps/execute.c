@@ -513,17 +513,20 @@ static vmae_status execute(executor *e)
     VMAE_TRY(prepare(e));
     vmae_sweep_print_variant(e->plan->sweep, stderr);
     VMAE_TRY(vmae_plan_write(e->plan));
-    vmae_collector_open(&e->collector, e->plan);
+    VMAE_TRY(vmae_collector_open(&e->collector, e->plan));
     install_handlers(e, old);
     work(e);
     restore_handlers(e, old);
     const vmae_status st = sum_up(e);
     char sentence[2 * MESSAGE];
     snprintf(sentence, sizeof sentence, "%s", st != VMAE_OK ? vmae_error() : "");
-    if (!stops)
-        vmae_collector_finish(&e->collector, stdout);
+    const vmae_status collected = stops ? VMAE_OK : vmae_collector_finish(&e->collector, stdout);
     vmae_collector_close(&e->collector);
-    return st == VMAE_OK ? VMAE_OK : vmae_fail(st, "%s", sentence);
+    if (st == VMAE_OK)
+        return collected;
+    if (collected != VMAE_OK)
+        log_error("%s", vmae_error());
+    return vmae_fail(st, "%s", sentence);
 }
 
 vmae_status vmae_execute(vmae_plan *plan, const vmae_execute_options *options, vmae_execute_report *report)

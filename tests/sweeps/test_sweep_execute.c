@@ -6,8 +6,10 @@
 #include "engine/core/fs.h"
 #include "engine/core/mem.h"
 #include "sweeps/child.h"
+#include "sweeps/collect.h"
 
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +143,55 @@ TEST(a_command_with_other_options_or_seeds_leaves_the_finished_sweep_alone)
     free(description);
     free(a);
     free(b);
+}
+
+TEST(a_database_that_cannot_be_used_is_refused_before_the_first_run)
+{
+    const place at = make_place("garbage", two_rows);
+    char *path = vmae_path_join(at.root, "results.db"), *err, *out, **names = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_make_folders(at.root));
+    CHECK_OK(vmae_write_file(path, "this is no database, whatever its name says", 43));
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, &err), 2);
+    CHECK_STR(err, "results.db");
+    CHECK_STR(err, "nothing was started. Move ");
+    free(err);
+    CHECK_OK(vmae_list_folder(at.root, true, &names, &count));
+    CHECK_EQ(count, 1); /* sweeps/ */
+    vmae_list_free(names, count);
+    unlink(path);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), &out, NULL), 0);
+    CHECK_STR(out, "tables: ");
+    free(out);
+    free(path);
+}
+
+TEST(a_database_that_breaks_on_the_way_is_opened_again_and_then_said)
+{
+    const place at = make_place("breaks", two_rows);
+    vmae_sweep *sweep = NULL;
+    vmae_plan *plan = NULL;
+    vmae_collector collector;
+    char *text = NULL;
+    size_t count;
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, NULL), 0);
+    REQUIRE_OK(vmae_sweep_load(&sweep, at.file, NULL));
+    REQUIRE_OK(vmae_plan_make(&plan, sweep, &(vmae_plan_options){ .root = at.root }));
+    REQUIRE_OK(vmae_plan_write(plan));
+    REQUIRE_OK(vmae_collector_open(&collector, plan));
+    FILE *out = open_memstream(&text, &count);
+    sqlite3_exec(vmae_store_sqlite(collector.store), "UPDATE journals SET size = 0; PRAGMA query_only = ON", NULL, NULL,
+                 NULL);
+    CHECK_OK(vmae_collector_finish(&collector, out)); /* this connection could not, a fresh one can */
+    fflush(out);
+    CHECK_STR(text, "Separation");
+    sqlite3_exec(vmae_store_sqlite(collector.store), "DROP TABLE journals", NULL, NULL, NULL);
+    CHECK_FAILS(vmae_collector_finish(&collector, out), VMAE_EDATA, "there are no tables: ");
+    fclose(out);
+    vmae_collector_close(&collector);
+    vmae_plan_free(plan);
+    vmae_sweep_free(sweep);
+    free(text);
 }
 
 TEST(a_dry_run_makes_nothing_and_says_what_is_to_be_done)
