@@ -1,36 +1,32 @@
-/* execute.c -- does what is missing: slots, order, failures, signals, progress. */
+/* execute.c -- does what is missing: slots, order, failures, stops. */
 #include "sweeps/sweep.h"
 
 #include "sweeps/child.h"
 #include "sweeps/collect.h"
+#include "sweeps/console.h"
+#include "sweeps/failures.h"
 #include "sweeps/price.h"
+#include "sweeps/stops.h"
 
 #include "engine/core/fs.h"
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 #include "experiments/machine.h"
 
-#include <ctype.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     SAME_FAILURES = 3, /* then nothing new is started */
-    KINDS = 64,
-    KIND_WORDS = 8,
     LOG_LINES = 20,
     MESSAGE = 1200,
     NAME = 160,
     JOBS_MAX = 1024,
     PRICE_AT_MOST = 5000 /* runs: planning their cost takes time itself */
 };
-static const double BUSY_POLL_S = 0.5, TICK_S = 0.5;
+static const double BUSY_POLL_S = 0.5, TICK_S = 0.5, PROGRESS_S = 60;
 
 typedef enum run_phase {
     NOT_WANTED,
@@ -49,12 +45,8 @@ typedef struct slot {
     size_t run;
     double started;
     bool resumed; /* its time says nothing about a whole run */
+    vmae_watch watch;
 } slot;
-
-typedef struct failure_kind {
-    char text[200];
-    int count;
-} failure_kind;
 
 typedef struct executor {
     vmae_plan *plan;
@@ -63,208 +55,127 @@ typedef struct executor {
     vmae_collector collector;
     char *program;
     run_phase *phase; /* by run */
-    double *flops;
+    vmae_price *prices;
     slot *slots;
     size_t first_open; /* every run before it is settled */
     size_t settled;    /* of wanted, without the cached ones */
-    int succeeded, running;
-    failure_kind kinds[KINDS];
-    int kind_count;
+    bool succeeded;    /* some run of this sweep, now or before */
+    int running;
+    vmae_failures failures;
     bool tripped; /* too many failures of a kind */
     char first_failure[MESSAGE];
     int stop_sent; /* signals passed on so far */
     double looked; /* when runs elsewhere were last looked at */
     vmae_speeds speeds;
-    bool terminal;
-    sigset_t outside; /* the mask that was there before */
+    vmae_console console;
+    vmae_stops stops;
 } executor;
 
-/* ---- signals: blocked but in ppoll ---- */
-
-static volatile sig_atomic_t stops;
-static double first_stop; /* written by the handler */
-
-/* timeout(1) and shells send one Ctrl-C to the process and to its group: what follows within this time is the same one.
- */
-static const double SAME_STOP_S = 0.25;
-
-static void on_stop(int number)
+static const char *protocol_of(const executor *e, size_t run)
 {
-    struct timespec now = { 0, 0 };
-    (void)number;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    if (stops == 0)
-        first_stop = seconds;
-    if (stops == 0 || seconds - first_stop > SAME_STOP_S)
-        stops++;
+    return e->plan->sweep->stages[e->plan->runs[run].stage].protocol->name;
 }
 
-static void on_child(int number)
+/* ---- how long it takes ---- */
+
+static double predict(const executor *e, const vmae_speeds *speeds, size_t run)
 {
-    (void)number; /* only ends ppoll */
+    return e->prices[run].rest * vmae_speeds_predict(speeds, protocol_of(e, run), e->prices[run].whole.flops);
 }
 
-static const int caught[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
-enum { CAUGHT = sizeof caught / sizeof *caught };
-
-static void install_handlers(executor *e, struct sigaction old[CAUGHT])
+/* Of a running run: by its own pace, else by that of finished ones. */
+static vmae_eta eta_of_run(const executor *e, const slot *s)
 {
-    sigset_t block;
-    sigemptyset(&block);
-    stops = 0;
-    for (int i = 0; i < CAUGHT; i++) {
-        struct sigaction action = { .sa_handler = caught[i] == SIGCHLD ? on_child : on_stop };
-        sigemptyset(&action.sa_mask);
-        sigaction(caught[i], NULL, &old[i]);
-        if (caught[i] == SIGHUP && old[i].sa_handler == SIG_IGN)
-            continue; /* nohup */
-        sigaddset(&block, caught[i]);
-        sigaction(caught[i], &action, NULL);
+    double left = vmae_watch_left(&s->watch);
+    if (left < 0) {
+        const double whole = predict(e, &e->speeds, s->run), spent = vmae_seconds() - s->started;
+        left = whole < 0 ? -1 : whole > spent ? whole - spent : 0;
     }
-    sigprocmask(SIG_BLOCK, &block, &e->outside);
+    return (vmae_eta){ left >= 0 ? left : 0, left >= 0, left >= 0 };
 }
 
-static void restore_handlers(const executor *e, const struct sigaction old[CAUGHT])
+/* Finished runs, and for protocols of which none is finished yet what a running one promises. */
+static void guess_speeds(const executor *e, vmae_speeds *speeds)
 {
-    for (int i = 0; i < CAUGHT; i++)
-        sigaction(caught[i], &old[i], NULL);
-    sigprocmask(SIG_SETMASK, &e->outside, NULL);
+    *speeds = e->speeds;
+    for (int i = 0; i < e->options->jobs; i++) {
+        const slot *s = &e->slots[i];
+        if (!s->child.pid || s->resumed || predict(e, &e->speeds, s->run) >= 0)
+            continue;
+        const vmae_eta left = eta_of_run(e, s);
+        if (left.known)
+            vmae_speeds_add(speeds, protocol_of(e, s->run), e->prices[s->run].whole.flops,
+                            vmae_seconds() - s->started + left.seconds);
+    }
 }
 
-static void wait_for_news(const executor *e, double seconds)
+/* Until all is done. */
+static vmae_eta eta_of_all(const executor *e)
 {
-    const struct timespec time = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
-    sigset_t open = e->outside;
-    for (int i = 0; i < CAUGHT; i++)
-        sigdelset(&open, caught[i]);
-    ppoll(NULL, 0, &time, &open);
-}
-
-/* ---- progress ---- */
-
-static void clear_line(const executor *e)
-{
-    if (e->terminal)
-        fputs("\r\033[K", stderr);
-}
-
-static double predict(const executor *e, size_t run)
-{
-    const vmae_protocol *protocol = e->plan->sweep->stages[e->plan->runs[run].stage].protocol;
-    return e->flops[run] > 0 ? vmae_speeds_predict(&e->speeds, protocol->name, e->flops[run]) : -1;
-}
-
-/* Seconds until all is done, or negative. */
-static double time_left(const executor *e)
-{
-    double work = 0;
-    const double now = vmae_seconds();
+    vmae_speeds speeds;
+    vmae_eta eta = { 0, false, true };
+    guess_speeds(e, &speeds);
     for (size_t i = e->first_open; i < e->plan->run_count; i++)
-        if (e->phase[i] == WAITING || e->phase[i] == RUNNING) {
-            const double seconds = predict(e, i);
-            if (seconds < 0)
-                return -1;
-            work += seconds;
+        if (e->phase[i] == WAITING) {
+            const double seconds = predict(e, &speeds, i);
+            eta.seconds += seconds >= 0 ? seconds : 0;
+            eta.known |= seconds >= 0;
+            eta.complete &= seconds >= 0;
         }
     for (int s = 0; s < e->options->jobs; s++)
         if (e->slots[s].child.pid) {
-            const double spent = now - e->slots[s].started, whole = predict(e, e->slots[s].run);
-            work -= spent < whole ? spent : whole;
+            const vmae_eta left = eta_of_run(e, &e->slots[s]);
+            eta.seconds += left.seconds;
+            eta.known |= left.known;
+            eta.complete &= left.known;
         }
-    return work / e->options->jobs;
+    eta.seconds /= e->options->jobs;
+    return eta;
 }
 
-static void eta_text(const executor *e, char text[64])
+/* ---- what is said ---- */
+
+static void say(const executor *e, size_t number, size_t run, const char *what)
 {
-    char time[VMAE_PRICE_TEXT];
-    const double left = time_left(e);
-    if (left < 0)
-        text[0] = 0;
-    else
-        snprintf(text, 64, ", ETA %s", vmae_price_time(time, left));
+    char name[NAME];
+    vmae_plan_name(e->plan, run, name, sizeof name);
+    vmae_console_say(&e->console, number, name, what, eta_of_all(e));
 }
 
-/* On a terminal: one line that is drawn again and again. */
-static void draw_progress(const executor *e)
+static void show_progress(executor *e)
 {
-    const slot *first = NULL;
-    struct winsize window = { 0 };
-    char name[NAME], eta[64], time[VMAE_PRICE_TEXT], more[32] = "", line[512];
+    slot *first = NULL;
+    char name[NAME];
     for (int s = 0; s < e->options->jobs; s++)
-        if (e->slots[s].child.pid && (!first || e->slots[s].started < first->started))
-            first = &e->slots[s];
-    if (!e->terminal || !first)
+        if (e->slots[s].child.pid) {
+            vmae_watch_look(&e->slots[s].watch, e->slots[s].child.folder);
+            if (!first || e->slots[s].started < first->started)
+                first = &e->slots[s];
+        }
+    if (!first || !vmae_console_is_due(&e->console))
         return;
     vmae_plan_name(e->plan, first->run, name, sizeof name);
-    eta_text(e, eta);
-    if (e->running > 1)
-        snprintf(more, sizeof more, " and %d more", e->running - 1);
-    snprintf(line, sizeof line, "[%zu/%zu] %s%s ... %s%s", e->settled + 1, e->report->wanted - e->report->cached, name,
-             more, vmae_price_time(time, vmae_seconds() - first->started), eta);
-    const int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 8 ? window.ws_col - 1 : 79;
-    fprintf(stderr, "\r\033[K%.*s", width, line);
-    fflush(stderr);
-}
-
-/* One line that stays. */
-static void say(const executor *e, size_t run, const char *what)
-{
-    char name[NAME], eta[64];
-    vmae_plan_name(e->plan, run, name, sizeof name);
-    eta_text(e, eta);
-    clear_line(e);
-    fprintf(stderr, "[%zu/%zu] %s: %s%s\n", e->settled, e->report->wanted - e->report->cached, name, what, eta);
+    vmae_console_progress(&e->console, e->settled + 1, name, e->running - 1, &first->watch,
+                          vmae_seconds() - first->started, eta_of_run(e, first), eta_of_all(e));
 }
 
 /* ---- failures ---- */
 
-/* The same sentence about another file, step or number is the same kind. */
-static void kind_of(const executor *e, size_t run, const char *message, char kind[200])
+static void count_failure(executor *e, size_t run, const char *message)
 {
-    size_t used = (size_t)snprintf(kind, 200, "%s:", e->plan->sweep->stages[e->plan->runs[run].stage].protocol->name);
-    int words = 0;
-    for (const char *at = message; *at && words < KIND_WORDS;) {
-        at += strspn(at, " ");
-        const size_t length = strcspn(at, " ");
-        bool plain = length > 0;
-        for (size_t i = 0; i < length; i++)
-            plain = plain && at[i] != '/' && !isdigit((unsigned char)at[i]);
-        if (plain && used + length + 2 < 200) {
-            kind[used++] = ' ';
-            memcpy(kind + used, at, length);
-            used += length;
-            words++;
-        }
-        at += length;
-    }
-    kind[used] = 0;
-}
-
-static void count_kind(executor *e, size_t run, const char *message)
-{
-    char kind[200];
-    int i = 0;
-    kind_of(e, run, message, kind);
-    while (i < e->kind_count && strcmp(e->kinds[i].text, kind) != 0)
-        i++;
-    if (i == KINDS)
-        i = KINDS - 1; /* so many kinds: lumped together */
-    if (i == e->kind_count) {
-        memcpy(e->kinds[i].text, kind, sizeof kind);
-        e->kinds[e->kind_count++].count = 0;
-    }
-    if (++e->kinds[i].count >= SAME_FAILURES && !e->options->keep_going && !e->tripped) {
-        e->tripped = true;
-        clear_line(e);
-        fprintf(stderr, "%d runs have failed alike: nothing new is started (--keep-going goes on)\n", SAME_FAILURES);
-    }
+    if (vmae_failures_add(&e->failures, protocol_of(e, run), message) < SAME_FAILURES || e->options->keep_going ||
+        e->tripped)
+        return;
+    e->tripped = true;
+    vmae_console_clear(&e->console);
+    fprintf(stderr, "%d runs have failed alike: nothing new is started (--keep-going goes on)\n", SAME_FAILURES);
 }
 
 static void settle(executor *e, size_t run, run_phase phase)
 {
     e->phase[run] = phase;
     e->settled++;
+    e->succeeded |= phase == FINISHED;
     while (e->first_open < e->plan->run_count && e->phase[e->first_open] != WAITING &&
            e->phase[e->first_open] != RUNNING && e->phase[e->first_open] != ELSEWHERE)
         e->first_open++;
@@ -276,7 +187,7 @@ static void fail_run(executor *e, size_t run, const vmae_child *child, const cha
     char text[MESSAGE + 64];
     settle(e, run, FAILED);
     snprintf(text, sizeof text, "FAILED: %s", message);
-    say(e, run, text);
+    say(e, e->settled, run, text);
     if (!*e->first_failure) {
         char name[NAME];
         vmae_plan_name(e->plan, run, name, sizeof name);
@@ -285,21 +196,19 @@ static void fail_run(executor *e, size_t run, const vmae_child *child, const cha
         if (child)
             vmae_child_print_log(child, LOG_LINES, stderr);
     }
-    count_kind(e, run, message);
+    count_failure(e, run, message);
 }
 
 /* ---- the end of a run ---- */
 
 static void finish_run(executor *e, size_t run, double seconds, bool whole)
 {
-    char text[64], time[VMAE_PRICE_TEXT];
-    if (whole)
-        vmae_speeds_add(&e->speeds, e->plan->sweep->stages[e->plan->runs[run].stage].protocol->name, e->flops[run],
-                        seconds);
-    e->succeeded++;
+    char text[64], time[VMAE_TIME_TEXT];
+    if (whole && e->prices[run].known)
+        vmae_speeds_add(&e->speeds, protocol_of(e, run), e->prices[run].whole.flops, seconds);
     settle(e, run, FINISHED);
-    snprintf(text, sizeof text, "done in %s", vmae_price_time(time, seconds));
-    say(e, run, text);
+    snprintf(text, sizeof text, "done in %s", vmae_time_text(time, seconds));
+    say(e, e->settled, run, text);
 }
 
 static void reap(executor *e, slot *s)
@@ -318,7 +227,7 @@ static void reap(executor *e, slot *s)
     case VMAE_CHILD_BUSY: e->phase[run] = ELSEWHERE; break;
     case VMAE_CHILD_INTERRUPTED:
         settle(e, run, LEFT);
-        say(e, run, "interrupted");
+        say(e, e->settled, run, "interrupted");
         break;
     case VMAE_CHILD_FAILED: fail_run(e, run, &s->child, message); break;
     }
@@ -337,7 +246,7 @@ static void look_elsewhere(executor *e)
             const vmae_run_state state = vmae_run_inspect(e->plan->runs[i].folder, NULL, 0);
             if (state == VMAE_RUN_DONE) {
                 settle(e, i, FINISHED);
-                say(e, i, "done by another process");
+                say(e, e->settled, i, "done by another process");
                 vmae_collector_run(&e->collector, e->plan->runs[i].folder);
             } else if (state != VMAE_RUN_BUSY) {
                 e->phase[i] = WAITING;
@@ -347,20 +256,34 @@ static void look_elsewhere(executor *e)
 
 /* ---- the start of a run ---- */
 
+/* Each of the runs that may go side by side gets its share of the cores; so does the first, which runs alone: how many
+ * threads there are may change last bits (docs/numerics.md), and one command's runs are held against each other. */
+static int share_of_cores(const executor *e)
+{
+    const int share = vmae_machine_cores() / e->options->jobs;
+    return e->options->jobs == 1 ? 0 : share > 1 ? share : 1;
+}
+
+static void say_started(const executor *e, const slot *s)
+{
+    char text[MESSAGE];
+    if (e->console.terminal) /* there the progress line says so */
+        return;
+    snprintf(text, sizeof text, "%s, log in %s/log.txt", s->resumed ? "goes on" : "started", s->child.folder);
+    say(e, e->settled + (size_t)e->running, s->run, text);
+}
+
 static void start_run(executor *e, size_t run, slot *s)
 {
-    const char *folder = e->plan->runs[run].folder;
-    const vmae_run_state state = vmae_run_inspect(folder, NULL, 0);
+    const vmae_run_state state = vmae_run_inspect(e->plan->runs[run].folder, NULL, 0);
     if (state == VMAE_RUN_DONE) { /* somebody else did it meanwhile */
         settle(e, run, FINISHED);
         return;
     }
-    const int threads = e->options->jobs > 1 ? vmae_machine_cores() / e->options->jobs : 0;
-    const int share = e->options->jobs > 1 && threads < 1 ? 1 : threads;
-    const vmae_status st = vmae_child_start(e->plan, run, e->program, share, &e->outside, &s->child);
+    const vmae_status st = vmae_child_start(e->plan, run, e->program, share_of_cores(e), &e->stops.outside, &s->child);
     if (st == VMAE_EBUSY) {
         e->phase[run] = ELSEWHERE;
-        say(e, run, vmae_error()); /* names the holder */
+        say(e, e->settled, run, vmae_error()); /* names the holder */
         return;
     }
     if (st != VMAE_OK) {
@@ -372,8 +295,10 @@ static void start_run(executor *e, size_t run, slot *s)
     s->run = run;
     s->started = vmae_seconds();
     s->resumed = state == VMAE_RUN_PARTIAL;
+    s->watch = (vmae_watch){ .total = e->prices[run].whole.steps };
     e->phase[run] = RUNNING;
     e->running++;
+    say_started(e, s);
 }
 
 /* false while what it builds on is under way; blocks it if that will not come. */
@@ -390,7 +315,7 @@ static bool is_ready(executor *e, size_t run)
 
 static slot *free_slot(executor *e)
 {
-    const int width = e->succeeded > 0 ? e->options->jobs : 1; /* the first alone: a bug shows once */
+    const int width = e->succeeded ? e->options->jobs : 1; /* the first alone: a bug shows once */
     if (e->running >= width)
         return NULL;
     for (int s = 0; s < e->options->jobs; s++)
@@ -411,10 +336,10 @@ static void start_runs(executor *e)
 
 static void pass_on_stops(executor *e)
 {
-    const int wanted = stops > 2 ? 2 : (int)stops;
+    const int count = vmae_stops_count(), wanted = count > 2 ? 2 : count;
     while (e->stop_sent < wanted) {
         e->stop_sent++;
-        clear_line(e);
+        vmae_console_clear(&e->console);
         if (e->running > 0)
             fprintf(stderr,
                     e->stop_sent == 1 ? "stopping: %d run(s) finish their step and save (again: at once)\n"
@@ -441,15 +366,15 @@ static void work(executor *e)
         for (int s = 0; s < e->options->jobs; s++)
             if (e->slots[s].child.pid)
                 reap(e, &e->slots[s]);
-        const bool starts = !stops && !e->tripped;
+        const bool starts = !vmae_stops_count() && !e->tripped;
         if (starts) {
             look_elsewhere(e);
             start_runs(e);
         }
         if (e->running == 0 && (!starts || !any_open(e)))
             return;
-        draw_progress(e);
-        wait_for_news(e, TICK_S);
+        show_progress(e);
+        vmae_stops_wait(&e->stops, e->console.every < TICK_S ? e->console.every : TICK_S);
     }
 }
 
@@ -458,9 +383,9 @@ static vmae_status prepare(executor *e)
     vmae_plan *plan = e->plan;
     VMAE_TRY(vmae_plan_inspect(plan));
     e->phase = vmae_calloc(plan->run_count, sizeof *e->phase);
-    e->flops = vmae_calloc(plan->run_count, sizeof *e->flops);
+    e->prices = vmae_calloc(plan->run_count, sizeof *e->prices);
     e->slots = vmae_calloc((size_t)e->options->jobs, sizeof *e->slots);
-    if (!e->phase || !e->flops || !e->slots)
+    if (!e->phase || !e->prices || !e->slots)
         return VMAE_ENOMEM;
     for (size_t i = 0; i < plan->run_count; i++) {
         e->phase[i] = !plan->runs[i].wanted ? NOT_WANTED : plan->runs[i].state == VMAE_RUN_DONE ? CACHED : WAITING;
@@ -469,15 +394,15 @@ static vmae_status prepare(executor *e)
     }
     const size_t todo = e->report->wanted - e->report->cached;
     vmae_speeds_measure(&e->speeds, plan->root);
-    for (size_t i = 0; i < plan->run_count && todo <= PRICE_AT_MOST; i++)
-        if (e->phase[i] == WAITING) {
-            vmae_estimate estimate;
-            vmae_price_run(plan, i, &estimate);
-            e->flops[i] = estimate.flops;
-        }
+    e->succeeded = e->report->cached > 0;
+    for (size_t i = 0; i < plan->run_count; i++) {
+        e->prices[i] = (vmae_price){ .rest = 1 };
+        if (e->phase[i] == WAITING && todo <= PRICE_AT_MOST)
+            e->prices[i] = vmae_price_run(plan, i);
+    }
     while (e->first_open < plan->run_count && e->phase[e->first_open] != WAITING)
         e->first_open++;
-    e->terminal = isatty(STDERR_FILENO);
+    vmae_console_open(&e->console, e->options->progress_s > 0 ? e->options->progress_s : PROGRESS_S, todo);
     return e->options->vicmae ? ((e->program = vmae_strdup(e->options->vicmae)) ? VMAE_OK : VMAE_ENOMEM)
                               : vmae_child_program(&e->program);
 }
@@ -494,11 +419,11 @@ static vmae_status sum_up(executor *e)
         r->blocked += e->phase[i] == BLOCKED;
         r->left += e->phase[i] == LEFT || e->phase[i] == WAITING || e->phase[i] == ELSEWHERE;
     }
-    clear_line(e);
+    vmae_console_clear(&e->console);
     fprintf(stderr, "%s-%s: %zu runs: %zu done now, %zu finished before, %zu failed, %zu blocked, %zu left\n",
             e->plan->sweep->name, e->plan->sweep->stored_scale, r->wanted, r->done, r->cached, r->failed, r->blocked,
             r->left);
-    if (stops)
+    if (vmae_stops_count())
         return vmae_fail(VMAE_EINTERRUPTED, "interrupted; the same command goes on");
     if (r->failed)
         return vmae_fail(VMAE_EDATA, "%zu of %zu runs failed; the first was %s", r->failed, r->wanted,
@@ -509,18 +434,17 @@ static vmae_status sum_up(executor *e)
 
 static vmae_status execute(executor *e)
 {
-    struct sigaction old[CAUGHT];
     VMAE_TRY(prepare(e));
     vmae_sweep_print_variant(e->plan->sweep, stderr);
     VMAE_TRY(vmae_plan_write(e->plan));
     VMAE_TRY(vmae_collector_open(&e->collector, e->plan));
-    install_handlers(e, old);
+    vmae_stops_install(&e->stops);
     work(e);
-    restore_handlers(e, old);
+    vmae_stops_restore(&e->stops);
     const vmae_status st = sum_up(e);
     char sentence[2 * MESSAGE];
     snprintf(sentence, sizeof sentence, "%s", st != VMAE_OK ? vmae_error() : "");
-    const vmae_status collected = stops ? VMAE_OK : vmae_collector_finish(&e->collector, stdout);
+    const vmae_status collected = vmae_stops_count() ? VMAE_OK : vmae_collector_finish(&e->collector, stdout);
     vmae_collector_close(&e->collector);
     if (st == VMAE_OK)
         return collected;
@@ -544,7 +468,7 @@ vmae_status vmae_execute(vmae_plan *plan, const vmae_execute_options *options, v
         st = execute(&e);
     vmae_lock_release(lock);
     free(e.slots);
-    free(e.flops);
+    free(e.prices);
     free(e.phase);
     free(e.program);
     free(folder);

@@ -11,14 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_DRY = 256, OPT_ONLY, OPT_ROOT, OPT_KEEP_GOING, OPT_JSON, OPT_LIST, OPT_SEEDS, OPT_VERSION };
+enum { OPT_DRY = 256, OPT_ONLY, OPT_ROOT, OPT_KEEP_GOING, OPT_JSON, OPT_LIST, OPT_SEEDS, OPT_PROGRESS };
 
 typedef struct command {
     const char *file, *root, *only;
     vmae_sweep_choice choice;
     const char **overrides; /* [argc] */
     int jobs;
-    bool dry_run, json, list, keep_going, version;
+    double progress_s;
+    bool dry_run, json, list, keep_going;
 } command;
 
 static const struct argp_option options[] = {
@@ -31,7 +32,7 @@ static const struct argp_option options[] = {
     { "jobs", 'j', "N", 0, "runs at a time; they share the cores (default: 1)", 0 },
     { "keep-going", OPT_KEEP_GOING, NULL, 0, "do not stop after three failures of one kind", 0 },
     { "root", OPT_ROOT, "DIR", 0, "folder of runs and results.db (default: runs)", 0 },
-    { "version", OPT_VERSION, NULL, 0, "print version and source revision", 0 },
+    { "progress", OPT_PROGRESS, "SECONDS", 0, "in a log, a line about what runs this often (default: 60)", 0 },
     { 0 }
 };
 
@@ -48,7 +49,11 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     case OPT_SEEDS: c->choice.seeds = text; return 0;
     case OPT_KEEP_GOING: c->keep_going = true; return 0;
     case OPT_ROOT: c->root = text; return 0;
-    case OPT_VERSION: c->version = true; return 0;
+    case OPT_PROGRESS:
+        c->progress_s = strtod(text, &end);
+        if (end == text || *end || !(c->progress_s > 0 && c->progress_s <= 1e6))
+            argp_error(state, "--progress %s: a number of seconds", text);
+        return 0;
     case 'j': {
         const long jobs = strtol(text, &end, 10);
         if (end == text || *end || jobs < 1 || jobs > 1024)
@@ -66,7 +71,7 @@ static error_t on_option(int key, char *text, struct argp_state *state)
                        c->file);
         return 0;
     case ARGP_KEY_END:
-        if (!c->file && !c->version)
+        if (!c->file)
             argp_error(state, "which sweep? for example: vicmae-sweep sweeps/table3.cfg");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -137,11 +142,17 @@ static vmae_status run(command *c)
         st = show(plan, c);
     } else if (st == VMAE_OK) {
         vmae_execute_report report;
-        st = vmae_execute(plan, &(vmae_execute_options){ c->jobs, c->keep_going, NULL }, &report);
+        st = vmae_execute(plan, &(vmae_execute_options){ c->jobs, c->keep_going, c->progress_s, NULL }, &report);
     }
     vmae_plan_free(plan);
     vmae_sweep_free(sweep);
     return st;
+}
+
+static void print_version(FILE *out, struct argp_state *state)
+{
+    (void)state;
+    fprintf(out, "vicmae-sweep %s (%s)\n", VMAE_VERSION, vmae_revision());
 }
 
 int main(int argc, char **argv)
@@ -154,16 +165,12 @@ int main(int argc, char **argv)
         return 1;
     }
     argp_err_exit_status = 2;
+    argp_program_version_hook = print_version;
     argp_parse(&parser, argc, argv, 0, NULL, &c);
-    vmae_status st = VMAE_OK;
-    if (c.version) {
-        printf("vicmae-sweep %s (%s)\n", VMAE_VERSION, vmae_revision());
-    } else {
-        for (size_t i = 0; i < c.choice.override_count; i++)
-            c.overrides[i] = absolute_data_root(c.overrides[i], &kept[i]);
-        c.choice.overrides = c.overrides;
-        st = run(&c);
-    }
+    for (size_t i = 0; i < c.choice.override_count; i++)
+        c.overrides[i] = absolute_data_root(c.overrides[i], &kept[i]);
+    c.choice.overrides = c.overrides;
+    const vmae_status st = run(&c);
     if (st != VMAE_OK)
         fprintf(stderr, "vicmae-sweep: %s\n", vmae_error());
     for (size_t i = 0; i < c.choice.override_count; i++)

@@ -3,6 +3,7 @@
 
 #include "engine/core/fs.h"
 #include "engine/core/mem.h"
+#include "experiments/history.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -50,7 +51,7 @@ void vmae_speeds_measure(vmae_speeds *speeds, const char *root)
 void vmae_speeds_add(vmae_speeds *speeds, const char *protocol, double flops, double seconds)
 {
     size_t i = 0;
-    if (!(flops > 0) || !(seconds > 0) || !isfinite(flops) || !isfinite(seconds) ||
+    if (!(flops >= 0) || !(seconds > 0) || !isfinite(flops) || !isfinite(seconds) ||
         strlen(protocol) >= sizeof speeds->of[0].protocol)
         return;
     while (i < speeds->count && strcmp(speeds->of[i].protocol, protocol) != 0)
@@ -62,30 +63,54 @@ void vmae_speeds_add(vmae_speeds *speeds, const char *protocol, double flops, do
         memcpy(speeds->of[i].protocol, protocol, strlen(protocol) + 1);
         speeds->count++;
     }
-    speeds->of[i].flops += flops;
-    speeds->of[i].seconds += seconds;
-    speeds->of[i].runs++;
+    vmae_speed *speed = flops > 0 ? &speeds->of[i].with_flops : &speeds->of[i].without;
+    speed->flops += flops;
+    speed->seconds += seconds;
+    speed->runs++;
 }
 
 double vmae_speeds_predict(const vmae_speeds *speeds, const char *protocol, double flops)
 {
-    for (size_t i = 0; i < speeds->count; i++)
-        if (strcmp(speeds->of[i].protocol, protocol) == 0)
-            return flops * speeds->of[i].seconds / speeds->of[i].flops;
+    for (size_t i = 0; i < speeds->count; i++) {
+        const vmae_speed *with = &speeds->of[i].with_flops, *without = &speeds->of[i].without;
+        if (strcmp(speeds->of[i].protocol, protocol) != 0)
+            continue;
+        if (flops > 0)
+            return with->runs ? flops * with->seconds / with->flops : -1;
+        return without->runs ? without->seconds / without->runs : with->seconds / with->runs;
+    }
     return -1;
 }
 
-bool vmae_price_run(const vmae_plan *plan, size_t run, vmae_estimate *estimate)
+/* How much of a run of so many steps is still to do. What has saved a state goes on from there, or from little before
+ * its last step; what has not (a probe is short) starts again. */
+static double rest_of(const char *folder, int64_t steps)
 {
+    double rest = 1;
+    vmae_history history = { 0 };
+    char *saved = vmae_path_join(folder, "resume.safetensors"), *journal = vmae_path_join(folder, "journal");
+    if (saved && journal && steps > 0 && vmae_path_exists(saved) && vmae_history_read(&history, journal) == VMAE_OK)
+        rest = fmax(0, 1 - (double)history.last_step / (double)steps);
+    vmae_history_release(&history);
+    free(journal);
+    free(saved);
+    return rest;
+}
+
+vmae_price vmae_price_run(const vmae_plan *plan, size_t run)
+{
+    const vmae_plan_run *r = &plan->runs[run];
+    vmae_price price = { .rest = 1 };
     vmae_config *config = NULL;
-    memset(estimate, 0, sizeof *estimate);
     if (vmae_plan_config(plan, run, &config) != VMAE_OK)
-        return false;
-    const bool known = plan->sweep->stages[plan->runs[run].stage].protocol->estimate(config, estimate) == VMAE_OK;
+        return price;
+    price.known = plan->sweep->stages[r->stage].protocol->estimate(config, &price.whole) == VMAE_OK;
     vmae_config_free(config);
-    if (!known)
-        memset(estimate, 0, sizeof *estimate);
-    return known;
+    if (!price.known)
+        price.whole = (vmae_estimate){ 0 };
+    else if (!r->provisional && r->state != VMAE_RUN_NEW)
+        price.rest = rest_of(r->folder, price.whole.steps);
+    return price;
 }
 
 static const char *with_prefix(char text[VMAE_PRICE_TEXT], double value, const char *unit)
@@ -106,21 +131,4 @@ const char *vmae_price_flops(char text[VMAE_PRICE_TEXT], double flops)
 const char *vmae_price_bytes(char text[VMAE_PRICE_TEXT], double bytes)
 {
     return with_prefix(text, bytes, "B");
-}
-
-const char *vmae_price_time(char text[VMAE_PRICE_TEXT], double seconds)
-{
-    if (!(seconds >= 0) || seconds > 1e12)
-        snprintf(text, VMAE_PRICE_TEXT, "unknown");
-    else if (seconds < 10)
-        snprintf(text, VMAE_PRICE_TEXT, "%.1f s", seconds);
-    else if (seconds < 120)
-        snprintf(text, VMAE_PRICE_TEXT, "%.0f s", seconds);
-    else if (seconds < 7200)
-        snprintf(text, VMAE_PRICE_TEXT, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
-    else if (seconds < 48 * 3600)
-        snprintf(text, VMAE_PRICE_TEXT, "%d h %02d min", (int)seconds / 3600, (int)seconds / 60 % 60);
-    else
-        snprintf(text, VMAE_PRICE_TEXT, "%.1f days", seconds / 86400);
-    return text;
 }

@@ -6,13 +6,18 @@
 
 enum { VMAE_PRICE_PROTOCOLS = 32 };
 
-/* How fast finished runs of each protocol were, in floating-point operations a second. */
+/* How fast finished runs of each protocol were. Those without matrix products (a picture, a probe of pixels) take what
+ * such runs of their protocol took on average. */
+typedef struct vmae_speed {
+    int runs;
+    double flops, seconds;
+} vmae_speed;
+
 typedef struct vmae_speeds {
     size_t count;
     struct {
         char protocol[32];
-        double flops, seconds;
-        int runs;
+        vmae_speed with_flops, without;
     } of[VMAE_PRICE_PROTOCOLS];
 } vmae_speeds;
 
@@ -22,13 +27,17 @@ void vmae_speeds_add(vmae_speeds *speeds, const char *protocol, double flops, do
 /* Seconds for so many operations; negative: unknown. */
 double vmae_speeds_predict(const vmae_speeds *speeds, const char *protocol, double flops);
 
-/* The estimate of one run of a plan; false, all zero, if it cannot be made (its data are missing). */
-bool vmae_price_run(const vmae_plan *plan, size_t run, vmae_estimate *estimate);
+/* What one run of a plan costs; all zero where that cannot be known (its data are missing). */
+typedef struct vmae_price {
+    bool known;
+    vmae_estimate whole; /* of the run from its beginning */
+    double rest;         /* how much of that is still to do, 0 to 1: an interrupted run goes on */
+} vmae_price;
+vmae_price vmae_price_run(const vmae_plan *plan, size_t run);
 
-/* "3.4 TFLOP", "12 MB", "2 min 10 s": into text, which is returned. */
+/* "3.4 TFLOP", "12 MB": into text, which is returned. */
 enum { VMAE_PRICE_TEXT = 32 };
 const char *vmae_price_flops(char text[VMAE_PRICE_TEXT], double flops);
 const char *vmae_price_bytes(char text[VMAE_PRICE_TEXT], double bytes);
-const char *vmae_price_time(char text[VMAE_PRICE_TEXT], double seconds);
 
 #endif

@@ -6,15 +6,17 @@
 #include "engine/core/text.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { REASON = 1200, NAME = 200 };
+#define TIME_UNKNOWN "time unknown before the first run"
 
 typedef struct total {
     size_t runs, finished;
     double flops, bytes, seconds;
-    bool flops_unknown, seconds_unknown;
+    bool flops_unknown, seconds_unknown; /* of some run */
 } total;
 
 static const char *state_name(const vmae_plan_run *run)
@@ -51,16 +53,18 @@ static void reason_of(const vmae_plan *plan, const vmae_plan_run *run, char reas
         snprintf(reason, REASON, "finished");
 }
 
-static double price(const vmae_plan *plan, size_t index, const vmae_speeds *speeds, vmae_estimate *estimate, total *sum)
+/* Seconds that the rest of a run will take, negative if unknown; adds it to the total. */
+static double add_price(const vmae_plan *plan, size_t index, const vmae_speeds *speeds, const vmae_price *price,
+                        total *sum)
 {
     const vmae_protocol *protocol = plan->sweep->stages[plan->runs[index].stage].protocol;
-    if (!vmae_price_run(plan, index, estimate)) {
+    if (!price->known) {
         sum->flops_unknown = sum->seconds_unknown = true;
         return -1;
     }
-    const double seconds = vmae_speeds_predict(speeds, protocol->name, estimate->flops);
-    sum->flops += estimate->flops;
-    sum->bytes += estimate->disk_bytes;
+    const double seconds = price->rest * vmae_speeds_predict(speeds, protocol->name, price->whole.flops);
+    sum->flops += price->rest * price->whole.flops;
+    sum->bytes += price->whole.disk_bytes;
     if (seconds >= 0)
         sum->seconds += seconds;
     else
@@ -68,11 +72,24 @@ static double price(const vmae_plan *plan, size_t index, const vmae_speeds *spee
     return seconds;
 }
 
+/* "            540 of 1200 steps, 3.4 TFLOP, 2 min 10 s" */
+static void show_price(const vmae_price *price, double seconds, FILE *out)
+{
+    char flops[VMAE_PRICE_TEXT], time[VMAE_TIME_TEXT];
+    const int64_t steps = price->whole.steps, left = llround(price->rest * (double)steps);
+    fprintf(out, "            ");
+    if (left < steps)
+        fprintf(out, "%lld of ", (long long)left);
+    fprintf(out, "%lld step%s, ", (long long)steps, steps == 1 ? "" : "s");
+    if (price->whole.flops > 0)
+        fprintf(out, "%s, ", vmae_price_flops(flops, price->rest * price->whole.flops));
+    fprintf(out, "%s\n", seconds >= 0 ? vmae_time_text(time, seconds) : TIME_UNKNOWN);
+}
+
 static void show_run(const vmae_plan *plan, size_t index, const vmae_speeds *speeds, total *sum, FILE *out)
 {
     const vmae_plan_run *run = &plan->runs[index];
-    char reason[REASON], name[NAME], flops[VMAE_PRICE_TEXT], time[VMAE_PRICE_TEXT], shared[48] = "";
-    vmae_estimate estimate;
+    char reason[REASON], name[NAME], shared[48] = "";
     vmae_plan_name(plan, index, name, sizeof name);
     reason_of(plan, run, reason);
     if (run->cells > 1)
@@ -82,17 +99,26 @@ static void show_run(const vmae_plan *plan, size_t index, const vmae_speeds *spe
         sum->finished++;
         return;
     }
-    const double seconds = price(plan, index, speeds, &estimate, sum);
-    if (estimate.flops > 0)
-        fprintf(out, "            %lld steps, %s, %s\n", (long long)estimate.steps,
-                vmae_price_flops(flops, estimate.flops),
-                seconds >= 0 ? vmae_price_time(time, seconds) : "time unknown before the first run");
+    const vmae_price price = vmae_price_run(plan, index);
+    const double seconds = add_price(plan, index, speeds, &price, sum);
+    if (price.known)
+        show_price(&price, seconds, out);
+}
+
+static void show_total(const total *sum, FILE *out)
+{
+    char flops[VMAE_PRICE_TEXT], time[VMAE_TIME_TEXT], bytes[VMAE_PRICE_TEXT];
+    fprintf(out, "to do: %s%s, ", sum->flops_unknown ? "at least " : "", vmae_price_flops(flops, sum->flops));
+    if (sum->seconds_unknown && sum->seconds == 0)
+        fprintf(out, TIME_UNKNOWN);
+    else
+        fprintf(out, "%s%s", sum->seconds_unknown ? "at least " : "", vmae_time_text(time, sum->seconds));
+    fprintf(out, ", %s of disk\n", vmae_price_bytes(bytes, sum->bytes));
 }
 
 vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
 {
     const vmae_sweep *sweep = plan->sweep;
-    char flops[VMAE_PRICE_TEXT], time[VMAE_PRICE_TEXT], bytes[VMAE_PRICE_TEXT];
     vmae_speeds speeds;
     total sum = { 0 };
     size_t grids = 0, rows = 0;
@@ -117,10 +143,7 @@ vmae_status vmae_plan_show(const vmae_plan *plan, FILE *out)
             grids == 1 ? "" : "s", rows, sweep->seed_count, sweep->seed_count == 1 ? "" : "s", sum.runs, sum.finished,
             sum.runs - sum.finished);
     if (sum.runs > sum.finished)
-        fprintf(out, "to do: %s%s, %s, %s of disk\n", sum.flops_unknown ? "more than " : "",
-                vmae_price_flops(flops, sum.flops),
-                sum.seconds_unknown ? "time unknown before the first run" : vmae_price_time(time, sum.seconds),
-                vmae_price_bytes(bytes, sum.bytes));
+        show_total(&sum, out);
     return ferror(out) ? vmae_fail(VMAE_EIO, "cannot write the plan") : VMAE_OK;
 }
 
@@ -129,7 +152,6 @@ static json_t *run_as_json(const vmae_plan *plan, size_t index, const vmae_speed
     const vmae_plan_run *run = &plan->runs[index];
     const vmae_sweep_stage *stage = &plan->sweep->stages[run->stage];
     total ignored = { 0 };
-    vmae_estimate estimate = { 0 };
     json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:b}", "identity", run->identity, "stage",
                                stage->name, "protocol", stage->protocol->name, "seed", (json_int_t)run->seed, "folder",
                                run->folder, "state", state_name(run), "cells", run->cells, "wanted", (int)run->wanted);
@@ -141,10 +163,12 @@ static json_t *run_as_json(const vmae_plan *plan, size_t index, const vmae_speed
         json_object_set_new(object, "message", json_string(run->message));
     if (run->state == VMAE_RUN_DONE && !run->provisional)
         return object;
-    const double seconds = price(plan, index, speeds, &estimate, &ignored);
-    json_object_set_new(object, "steps", json_integer((json_int_t)estimate.steps));
-    json_object_set_new(object, "flops", json_real(estimate.flops));
-    json_object_set_new(object, "disk_bytes", json_real(estimate.disk_bytes));
+    const vmae_price price = vmae_price_run(plan, index);
+    const double seconds = add_price(plan, index, speeds, &price, &ignored);
+    json_object_set_new(object, "steps", json_integer((json_int_t)price.whole.steps));
+    json_object_set_new(object, "flops", json_real(price.whole.flops));
+    json_object_set_new(object, "disk_bytes", json_real(price.whole.disk_bytes));
+    json_object_set_new(object, "rest", json_real(price.rest));
     json_object_set_new(object, "seconds", seconds >= 0 ? json_real(seconds) : json_null());
     return object;
 }

@@ -158,6 +158,7 @@ vmae_status vmae_plan_show_json(const vmae_plan *plan, FILE *out);
 typedef struct vmae_execute_options {
     int jobs;           /* runs at a time, >= 1 */
     bool keep_going;    /* else: no new runs after the third failure of one kind */
+    double progress_s;  /* where stderr is no terminal, a line about what runs this often; 0: once a minute */
     const char *vicmae; /* the program that does a run; NULL: "vicmae" beside this program */
 } vmae_execute_options;
 

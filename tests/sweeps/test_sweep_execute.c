@@ -5,6 +5,7 @@
 
 #include "engine/core/fs.h"
 #include "engine/core/mem.h"
+#include "experiments/machine.h"
 #include "sweeps/child.h"
 #include "sweeps/collect.h"
 
@@ -234,15 +235,42 @@ TEST(usage_errors_exit_with_2_and_name_the_remedy)
     CHECK_EQ(process_run("vicmae-sweep", WITH("/nowhere.cfg", "--root", at.root), NULL, &err), 2);
     CHECK_STR(err, "/nowhere.cfg");
     free(err);
-    CHECK_EQ(process_run("vicmae-sweep", WITH("--version"), &out, NULL), 0);
-    CHECK_STR(out, "vicmae-sweep " VMAE_VERSION " (");
-    free(out);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(process_run("vicmae-sweep", WITH(i ? "-V" : "--version"), &out, NULL), 0);
+        CHECK_STR(out, "vicmae-sweep " VMAE_VERSION " (");
+        free(out);
+    }
     CHECK_EQ(process_run("vicmae-sweep", WITH("--help"), &out, NULL), 0);
     CHECK_STR(out, "Examples:");
     free(out);
     CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--list-scales"), &out, NULL), 0);
     CHECK_STR(out, "big        more numbers");
     free(out);
+}
+
+/* How many of the root's runs have this line in their config. */
+static size_t count_configs(const char *root, const char *line)
+{
+    char **names = NULL;
+    size_t count = 0, found = 0;
+    CHECK_OK(vmae_list_folder(root, true, &names, &count));
+    for (size_t i = 0; i < count; i++) {
+        char *path = vmae_format("%s/%s/config.cfg", root, names[i]), *text = process_said(path);
+        found += strstr(text, line) != NULL;
+        free(text);
+        free(path);
+    }
+    vmae_list_free(names, count);
+    return found;
+}
+
+/* The line of a config with as many threads as each of so many jobs gets. */
+static const char *share_line(int jobs)
+{
+    static char line[32];
+    const int share = vmae_machine_cores() / jobs;
+    snprintf(line, sizeof line, "threads = %d;", share > 1 ? share : 1);
+    return line;
 }
 
 TEST(jobs_run_side_by_side_and_share_the_cores)
@@ -254,17 +282,52 @@ TEST(jobs_run_side_by_side_and_share_the_cores)
         0);
     CHECK_STR(err, "10 done now");
     free(err);
-    char **names = NULL;
-    size_t count = 0, with_threads = 0;
-    REQUIRE_OK(vmae_list_folder(at.root, true, &names, &count));
-    for (size_t i = 0; i < count; i++) {
-        char *path = vmae_format("%s/%s/config.cfg", at.root, names[i]), *text = process_said(path);
-        with_threads += strstr(text, "threads = 0") == NULL && *text;
-        free(text);
-        free(path);
+    CHECK_EQ(count_configs(at.root, share_line(3)), 10); /* also of the first run, which was alone */
+}
+
+TEST(a_run_that_goes_on_keeps_its_threads_and_a_finished_one_is_proof_enough_to_go_wide)
+{
+    const place at = make_place("wider", five_rows);
+    pid_t children[8];
+    process p = process_start("vicmae-sweep", WITH(at.file, "--root", at.root, "train.step_us=20000"));
+    CHECK(wait_for_work(at.root));
+    kill(p.pid, SIGINT);
+    CHECK_EQ(process_wait(&p), 130);
+    CHECK_EQ(count_configs(at.root, "threads = 0;"), 1);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--jobs", "2"), NULL, NULL), 0);
+    CHECK_EQ(count_configs(at.root, "threads = 0;"), 1);
+    CHECK_EQ(count_configs(at.root, share_line(2)), 9);
+    /* another seed: what is finished shows that this sweep works, so its runs start side by side */
+    p = process_start("vicmae-sweep",
+                      WITH(at.file, "--root", at.root, "--jobs", "2", "train.step_us=100000", "--seeds", "1,2"));
+    size_t most = 0;
+    for (int i = 0; i < 400 && most < 2; i++, sleep_ms(5)) {
+        const size_t now = process_children(p.pid, children, 8);
+        most = now > most ? now : most;
     }
-    CHECK_EQ(with_threads, 10);
-    vmae_list_free(names, count);
+    CHECK_EQ(most, 2);
+    kill(p.pid, SIGTERM);
+    CHECK_EQ(process_wait(&p), 130);
+}
+
+TEST(a_log_says_what_was_started_and_how_far_it_is)
+{
+    const place at = make_place("log", two_rows);
+    char *err;
+    CHECK_EQ(process_run("vicmae-sweep",
+                         WITH(at.file, "--root", at.root, "--only", "a", "--progress", "0.1", "train.step_us=30000"),
+                         NULL, &err),
+             0);
+    CHECK_STR(err, "[1/4] pretrain a/0 seed 1: started, log in ");
+    CHECK_STR(err, "/log.txt");
+    CHECK_STR(err, " of 20, ");
+    CHECK_STR(err, "s so far, ETA ");            /* by its own pace: no other run is finished */
+    CHECK_STR(err, "; all runs: ETA at least "); /* no probe was done yet */
+    CHECK_STR(err, "[3/4] pretrain a/8 seed 1: started, log in ");
+    free(err);
+    CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--progress", "0"), NULL, &err), 2);
+    CHECK_STR(err, "--progress 0: a number of seconds");
+    free(err);
 }
 
 TEST(a_failed_run_blocks_its_children_shows_its_log_and_is_tried_again_by_the_same_command)
@@ -390,6 +453,7 @@ TEST(ctrl_c_lets_runs_save_and_the_same_command_goes_on)
     free(err);
     CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--dry-run"), &out, NULL), 0);
     CHECK_STR(out, "interrupted at step ");
+    CHECK_STR(out, " of 20 steps, "); /* what is left, not the whole */
     free(out);
     CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root), NULL, &err), 0);
     CHECK_STR(err, "0 failed, 0 blocked, 0 left");

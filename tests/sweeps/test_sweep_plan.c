@@ -5,6 +5,7 @@
 #include "engine/core/fs.h"
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "sweeps/price.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -292,6 +293,78 @@ TEST(the_plan_is_shown_with_costs_and_reasons_as_text_and_json)
                  "new") == 0);
     json_decref(root);
     free(text);
+    release(plan, sweep);
+}
+
+TEST(time_is_predicted_by_protocol_also_without_matrix_products)
+{
+    vmae_speeds speeds = { 0 };
+    CHECK(vmae_speeds_predict(&speeds, "probe", 1e9) < 0);
+    vmae_speeds_add(&speeds, "probe", 2e9, 4);
+    CHECK_NEAR(vmae_speeds_predict(&speeds, "probe", 1e9), 2, 1e-12);
+    CHECK_NEAR(vmae_speeds_predict(&speeds, "probe", 0), 4, 1e-12); /* pixels: the mean of what there is */
+    vmae_speeds_add(&speeds, "probe", 0, 10);
+    vmae_speeds_add(&speeds, "probe", 0, 20);
+    CHECK_NEAR(vmae_speeds_predict(&speeds, "probe", 0), 15, 1e-12);
+    CHECK_NEAR(vmae_speeds_predict(&speeds, "probe", 1e9), 2, 1e-12);
+    vmae_speeds_add(&speeds, "reconstruct", 0, 3);
+    CHECK_NEAR(vmae_speeds_predict(&speeds, "reconstruct", 0), 3, 1e-12);
+    CHECK(vmae_speeds_predict(&speeds, "reconstruct", 1e9) < 0);
+    CHECK(vmae_speeds_predict(&speeds, "knn", 0) < 0);
+}
+
+TEST(a_sum_of_which_a_part_is_unknown_is_at_least_the_rest)
+{
+    vmae_sweep *sweep = NULL;
+    char *text = NULL, *root = vmae_format("%s/partly", vmae_test_folder()), *folder = vmae_path_join(root, "one"),
+         *done = vmae_path_join(folder, "done.json");
+    size_t count;
+    vmae_plan *plan = NULL;
+    static const char of_pretrain[] = "{\"protocol\": \"pretrain\", \"flops\": 160e9, \"seconds\": 8}";
+    CHECK_OK(vmae_make_folders(folder));
+    CHECK_OK(vmae_write_file(done, of_pretrain, strlen(of_pretrain)));
+    REQUIRE_OK(
+        load_sweep_text(&sweep, sweep_text("{ name = \"g\";" METRICS "rows = ( { label = \"x\"; } ); }", ""), NULL));
+    REQUIRE_OK(vmae_plan_make(&plan, sweep, &(vmae_plan_options){ .root = root }));
+    REQUIRE_OK(vmae_plan_inspect(plan));
+    FILE *out = open_memstream(&text, &count);
+    CHECK_OK(vmae_plan_show(plan, out));
+    fclose(out);
+    CHECK_STR(text, "20 steps, 160 GFLOP, 8.0 s\n");
+    CHECK_STR(text, "2 steps, 2 MFLOP, time unknown before the first run\n");
+    CHECK_STR(text, "GFLOP, at least 8.0 s, ");
+    free(text);
+    free(done);
+    free(folder);
+    free(root);
+    release(plan, sweep);
+}
+
+/* Fifteen of twenty steps are journalled, and a state to go on from is saved. */
+TEST(of_an_interrupted_run_only_the_rest_is_priced)
+{
+    vmae_sweep *sweep = NULL;
+    vmae_plan *plan = plan_of(sweep_text("{ name = \"g\";" METRICS "rows = ( { label = \"rest\"; } ); }", ""),
+                              &(vmae_sweep_choice){ .seeds = "77" }, NULL, &sweep);
+    vmae_journal *journal = NULL;
+    REQUIRE(plan != NULL);
+    const char *folder = plan->runs[0].folder;
+    char *path = vmae_path_join(folder, "journal"), *saved = vmae_path_join(folder, "resume.safetensors");
+    CHECK_OK(vmae_make_folders(folder));
+    REQUIRE_OK(vmae_journal_open(&journal, path));
+    CHECK_OK(vmae_journal_event(journal, "{\"type\": \"attempt\", \"attempt\": 1, \"first_step\": 0}"));
+    CHECK_OK(vmae_journal_metrics(journal, 15, &(vmae_metric){ "loss", 1 }, 1));
+    CHECK_OK(vmae_journal_close(journal));
+    REQUIRE_OK(vmae_plan_inspect(plan));
+    CHECK_EQ(plan->runs[0].state, VMAE_RUN_PARTIAL);
+    CHECK_NEAR(vmae_price_run(plan, 0).rest, 1, 0); /* it starts again */
+    CHECK_OK(vmae_write_file(saved, "x", 1));
+    const vmae_price price = vmae_price_run(plan, 0);
+    CHECK_NEAR(price.rest, 0.25, 1e-12);
+    CHECK_EQ(price.whole.steps, 20);
+    CHECK_NEAR(vmae_price_run(plan, 1).rest, 1, 0);
+    free(saved);
+    free(path);
     release(plan, sweep);
 }
 
