@@ -88,6 +88,8 @@ static void check_sweep(const char *file, const char *scale, size_t cells, size_
                    "%s at %s has %zu cells and %zu pre-trainings, expected %zu and %zu", file, scale, plan->cell_count,
                    count, cells, pretrainings);
         CHECK(*sweep->data);
+        for (size_t s = 0; s < sweep->stage_count; s++) /* every metric of every step: plots thin them */
+            CHECK_EQ(vmae_config_int(sweep->stages[s].base, "log.every"), 1);
     }
     vmae_plan_free(plan);
     vmae_sweep_free(sweep);
