@@ -294,7 +294,7 @@ static void start_run(executor *e, size_t run, slot *s)
     }
     s->run = run;
     s->started = vmae_seconds();
-    s->resumed = state == VMAE_RUN_PARTIAL;
+    s->resumed = state == VMAE_RUN_PARTIAL || e->prices[run].rest < 1;
     s->watch = (vmae_watch){ .total = e->prices[run].whole.steps };
     e->phase[run] = RUNNING;
     e->running++;

@@ -168,7 +168,8 @@ typedef struct vmae_execute_report {
 
 /* Does what is missing, one process a run, and feeds the results database. At the end prints tables and draws plots.
  * VMAE_OK: everything that was wanted is finished; VMAE_EINTERRUPTED: asked to stop; VMAE_EBUSY: another runner has
- * this sweep and scale; else the first failure's sentence. Installs signal handlers; not reentrant. */
+ * this sweep and scale; VMAE_EUSER: results.db cannot be used, nothing was started; VMAE_EDATA: there are no tables;
+ * else the first failure's sentence. Installs signal handlers; not reentrant. */
 vmae_status vmae_execute(vmae_plan *plan, const vmae_execute_options *options, vmae_execute_report *report);
 
 #endif

@@ -72,6 +72,26 @@ TEST(the_probe_recipe_is_maes)
     vmae_config_free(config);
 }
 
+TEST(a_probe_is_priced_in_the_steps_that_it_journals)
+{
+    vmae_config *config = recipe("probe", "experiments/probe.cfg");
+    static const char *const settings[] = { "dataset.kind=shapes", "dataset.shapes_count=1000", "probe.epochs=2.5" };
+    static const struct {
+        const char *batch;
+        int64_t steps;
+    } cases[] = { { "probe.batch=300", 9 }, { "probe.batch=1000", 3 }, { "probe.batch=16384", 3 } };
+    REQUIRE(config != NULL);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        CHECK_OK(vmae_config_assign(config, settings[i]));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vmae_estimate estimate = { 0 };
+        CHECK_OK(vmae_config_assign(config, cases[i].batch));
+        CHECK_OK(vmae_protocol_find("probe")->estimate(config, &estimate));
+        CHECK_EQ(estimate.steps, cases[i].steps);
+    }
+    vmae_config_free(config);
+}
+
 static void check_sweep(const char *file, const char *scale, size_t cells, size_t pretrainings)
 {
     vmae_sweep *sweep = NULL;
