@@ -20,7 +20,6 @@ static bool is_attempt(const vmae_record *record)
 static void take_record(vmae_watch *watch, const vmae_record *record)
 {
     if (record->kind == 'E' && is_attempt(record)) {
-        watch->attempts++;
         watch->step = 0;
     } else if (record->kind == 'M' && watch->step == 0) {
         watch->first_step = watch->step = record->step;

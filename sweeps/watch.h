@@ -8,7 +8,6 @@
 typedef struct vmae_watch {
     int64_t total;                /* steps of the whole run; 0: unknown */
     uint64_t offset;              /* of the journal that was not read yet */
-    int attempts;                 /* seen so far */
     int64_t first_step, step;     /* of this attempt's first and last metrics; step 0: there are none yet */
     double first_wall, last_wall; /* and when */
 } vmae_watch;

@@ -4,10 +4,12 @@
 #include "sweep_text.h"
 
 #include "engine/core/fs.h"
+#include "engine/core/journal.h"
 #include "engine/core/mem.h"
 #include "experiments/machine.h"
 #include "sweeps/child.h"
 #include "sweeps/collect.h"
+#include "sweeps/watch.h"
 
 #include <signal.h>
 #include <sqlite3.h>
@@ -328,6 +330,50 @@ TEST(a_log_says_what_was_started_and_how_far_it_is)
     CHECK_EQ(process_run("vicmae-sweep", WITH(at.file, "--root", at.root, "--progress", "0"), NULL, &err), 2);
     CHECK_STR(err, "--progress 0: a number of seconds");
     free(err);
+}
+
+static void journal_steps(vmae_journal *journal, int64_t from, int64_t to)
+{
+    for (int64_t step = from; step <= to; step++, sleep_ms(2))
+        CHECK_OK(vmae_journal_metrics(journal, step, &(vmae_metric){ "loss", 1 }, 1));
+}
+
+TEST(how_far_a_run_is_comes_from_the_whole_records_of_its_last_attempt)
+{
+    char *folder = vmae_path_join(vmae_test_folder(), "watched"), *path = vmae_path_join(folder, "journal");
+    vmae_journal *journal = NULL;
+    vmae_watch watch = { .total = 20 };
+    CHECK_OK(vmae_make_folders(folder));
+    vmae_watch_look(&watch, folder); /* nothing there yet */
+    CHECK(watch.step == 0 && vmae_watch_left(&watch) < 0);
+    REQUIRE_OK(vmae_journal_open(&journal, path));
+    CHECK_OK(vmae_journal_event(journal, "{\"type\": \"attempt\", \"attempt\": 1}"));
+    journal_steps(journal, 1, 1);
+    vmae_watch_look(&watch, folder);
+    CHECK_EQ(watch.step, 1);
+    CHECK(vmae_watch_left(&watch) < 0); /* one step has no pace */
+    journal_steps(journal, 2, 9);
+    CHECK_OK(vmae_journal_event(journal, "{\"type\": \"attempt\", \"attempt\": 2}"));
+    vmae_watch_look(&watch, folder);
+    CHECK_EQ(watch.step, 0);
+    journal_steps(journal, 6, 10);
+    CHECK_OK(vmae_journal_close(journal));
+    vmae_watch_look(&watch, folder);
+    CHECK_EQ(watch.first_step, 6);
+    CHECK_EQ(watch.step, 10);
+    const double pace = (watch.last_wall - watch.first_wall) / 4;
+    CHECK(pace > 0);
+    CHECK_NEAR(vmae_watch_left(&watch), 10 * pace, 1e-6);
+    const uint64_t offset = watch.offset;
+    FILE *torn = fopen(path, "a");
+    REQUIRE(torn != NULL);
+    fwrite("\x40\0\0\0half", 8, 1, torn);
+    fclose(torn);
+    vmae_watch_look(&watch, folder);
+    CHECK_EQ(watch.step, 10);
+    CHECK_EQ(watch.offset, offset);
+    free(path);
+    free(folder);
 }
 
 TEST(a_failed_run_blocks_its_children_shows_its_log_and_is_tried_again_by_the_same_command)
