@@ -13,7 +13,7 @@ typedef struct process {
 
 /* Starts FAKE_FOLDER/<program> with the arguments (ended by NULL). */
 process process_start(const char *program, const char *const *arguments);
-/* Its exit code, or minus the signal that ended it; -1000 and a failed check if it takes longer than 30 s. */
+/* Its exit code, or minus the signal that ended it; -1000 and a failed check if it takes longer than two minutes. */
 int process_wait(process *p);
 bool process_is_over(process *p, int *code);
 /* Both. *out, *err: what it said, fresh memory; may be NULL. */
