@@ -4,6 +4,7 @@
 
 #include "engine/core/log.h"
 #include "experiments/dataset_facts.h"
+#include "experiments/history.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -343,38 +344,75 @@ static vmae_status save(session *s, int64_t step)
     return vmae_trainer_save(&s->trainer, s->resume_path, s->run->identity, step);
 }
 
-static vmae_status train(session *s, int64_t first_step)
+static bool monitor_is_due(const session *s, int64_t step)
 {
-    vmae_progress progress;
-    vmae_progress_begin(&progress, "pretrain", first_step, s->length.steps);
-    for (int64_t step = first_step; step < s->length.steps;) {
+    return s->bank && step > 0 && (step % s->every_monitor == 0 || step == s->length.steps);
+}
+
+/* A stop between a step and its monitor leaves a state without it: the next attempt owes it. What an earlier attempt
+ * has journalled stands. */
+static vmae_status monitor_owed(session *s, int64_t step)
+{
+    vmae_history history = { 0 };
+    bool owed = true;
+    if (!monitor_is_due(s, step))
+        return VMAE_OK;
+    char *journal = vmae_run_path(s->run, "journal");
+    vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
+    for (size_t i = 0; i < history.metric_count; i++)
+        if (strcmp(history.metrics[i].name, "knn_top1") == 0)
+            owed = history.metrics[i].step < step;
+    vmae_history_release(&history);
+    free(journal);
+    return st == VMAE_OK && owed ? monitor(s, step) : st;
+}
+
+/* Steps and their monitors; *step is the last that is finished. VMAE_EINTERRUPTED: it is to be saved. */
+static vmae_status take_steps(session *s, vmae_progress *progress, int64_t *step)
+{
+    VMAE_TRY(monitor_owed(s, *step));
+    while (*step < s->length.steps) {
         step_result result;
-        const vmae_status st = train_step(s, step, &result);
+        const vmae_status st = train_step(s, *step, &result);
         if (st != VMAE_OK)
-            return give_up(s, st, step);
-        step++;
-        VMAE_TRY(journal_step(s, step, &result));
-        vmae_progress_step(&progress, step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,
+            return give_up(s, st, *step);
+        ++*step;
+        VMAE_TRY(journal_step(s, *step, &result));
+        vmae_progress_step(progress, *step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,
                            result.losses.recon, result.lambda, result.losses.contrast,
                            2.0 * (double)(s->trainer.pairs * s->trainer.accum) / result.seconds);
-        if (s->bank && (step % s->every_monitor == 0 || step == s->length.steps))
-            VMAE_TRY(monitor(s, step));
-        const bool stop = vmae_run_stop_requested() && step < s->length.steps;
-        if (stop || (step % s->every_checkpoint == 0 && step < s->length.steps))
-            VMAE_TRY(save(s, step));
-        if (stop) {
-            vmae_progress_end(&progress);
-            return vmae_fail(VMAE_EINTERRUPTED,
-                             "interrupted; saved at step %lld of %lld: the same command goes on from there",
-                             (long long)step, (long long)s->length.steps);
-        }
+        const bool last = *step == s->length.steps, due = monitor_is_due(s, *step);
+        if (vmae_run_stop_requested() && (due || !last)) /* what is left of the last step is too short to leave */
+            return VMAE_EINTERRUPTED;
+        if (due)
+            VMAE_TRY(monitor(s, *step));
+        if (*step % s->every_checkpoint == 0 && !last)
+            VMAE_TRY(save(s, *step));
     }
-    vmae_progress_end(&progress);
     return VMAE_OK;
 }
 
+static vmae_status train(session *s, int64_t first_step)
+{
+    vmae_progress progress;
+    int64_t step = first_step;
+    vmae_progress_begin(&progress, "pretrain", first_step, s->length.steps);
+    const vmae_status st = take_steps(s, &progress, &step);
+    if (st != VMAE_OK && st != VMAE_EINTERRUPTED)
+        return st;
+    vmae_progress_end(&progress);
+    if (st == VMAE_OK)
+        return VMAE_OK;
+    if (step > first_step)
+        VMAE_TRY(save(s, step));
+    return vmae_fail(VMAE_EINTERRUPTED, "interrupted; saved at step %lld of %lld: the same command goes on from there",
+                     (long long)step, (long long)s->length.steps);
+}
+
+/* The journal first, as in save(): what is finished is not trained again for metrics that a power cut took. */
 static vmae_status finish(session *s)
 {
+    VMAE_TRY(vmae_journal_sync(s->run->journal));
     VMAE_TRY(vmae_trainer_export(&s->trainer, s->checkpoint_path, s->run->identity, s->length.steps));
     VMAE_TRY(vmae_run_artefact(s->run, "checkpoint", "checkpoint.safetensors"));
     char *previous = vmae_run_path(s->run, "resume.safetensors.previous");
