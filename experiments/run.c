@@ -433,6 +433,7 @@ vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, co
     bool finished = false;
     live_run live = { .run = { .protocol = protocol, .config = config, .lock = -1 } };
     VMAE_TRY(vmae_run_fill_parent(protocol, config));
+    VMAE_TRY(vmae_run_check_parent(protocol, config));
     VMAE_TRY(protocol->resolve(config));
     VMAE_TRY(vmae_run_identity(protocol, config, live.run.identity));
 

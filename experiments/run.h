@@ -39,12 +39,15 @@ typedef enum vmae_run_state {
  * journal is FAILED. */
 vmae_run_state vmae_run_inspect(const char *folder, char *message, size_t size);
 
-/* For protocols that build on a checkpoint, before resolve: an empty "parent" becomes the identity of the run in whose
- * folder the checkpoint lies (its done.json says), else the file's hash; 'random' and 'pixels' are their own parent.
- * VMAE_EUSER without a checkpoint. */
+/* For protocols that build on a checkpoint, before resolve: an empty "parent" becomes the identity of the run that made
+ * the checkpoint (the done.json beside it names it, with this hash), else the file's hash; 'random' and 'pixels' are
+ * their own parent. A parent that is set stands: the planner of a sweep knows it before the file is there. VMAE_EUSER
+ * without a checkpoint. Each file is hashed once a process. */
 vmae_status vmae_run_fill_parent(const vmae_protocol *protocol, vmae_config *config);
+/* VMAE_EUSER if the checkpoint is there, but not the parent's. */
+vmae_status vmae_run_check_parent(const vmae_protocol *protocol, const vmae_config *config);
 
-/* Fills in the parent, resolves the config (again: resolve must not mind), locks the folder (making it), writes
+/* Fills in the parent or checks it, resolves the config (again: resolve must not mind), locks the folder (making it), writes
  * config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how it
  * ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
  * identity>". VMAE_EBUSY: another process runs it. VMAE_EUSER: the folder holds another run. Not reentrant: signal
