@@ -20,6 +20,17 @@ typedef struct vmae_encoder {
 vmae_status vmae_encoder_open(vmae_encoder *encoder, const vmae_config *config, vmae_pool pool);
 void vmae_encoder_close(vmae_encoder *encoder);
 
+/* The classes that two splits have in common. */
+typedef struct vmae_classes {
+    int count;
+    int32_t *relabel; /* of the second split's labels to the first's; NULL: they agree */
+} vmae_classes;
+/* By name: a class without samples may be absent from val, but every class of val must be one of train's. Classes that
+ * are numbers (WebDataset .cls) are as many as the split with more has. VMAE_EUSER, naming the first class that
+ * differs, or the split that has no images, or fewer than 2 classes. */
+vmae_status vmae_classes_match(vmae_classes *classes, const vmae_dataset *train, const vmae_dataset *val);
+void vmae_classes_release(vmae_classes *classes); /* all zero is fine */
+
 typedef struct vmae_features {
     int64_t count, dim;
     int classes;
@@ -30,7 +41,9 @@ void vmae_features_release(vmae_features *features); /* all zero is fine */
 
 typedef struct vmae_feature_pass {
     const vmae_dataset *dataset;
-    vmae_augment augment; /* its size must be the model's */
+    int classes;            /* labels are below */
+    const int32_t *relabel; /* [dataset->classes], or NULL: labels stand as they are */
+    vmae_augment augment;   /* its size must be the model's */
     vmae_pool pool;
     int64_t batch, limit; /* limit 0: all samples */
     bool shuffle;         /* which samples a limit picks, and (never) their order's effect: fixed by seed */

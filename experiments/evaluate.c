@@ -31,6 +31,12 @@ static vmae_status split_spec(const vmae_config *config, bool train, vmae_datase
     return VMAE_OK;
 }
 
+/* Says which option asked for it, and where. */
+static vmae_status in_dataset(const vmae_config *config, vmae_status st)
+{
+    return vmae_fail_in(st, "%s: dataset", vmae_config_origin(config, "dataset.kind"));
+}
+
 vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *hash)
 {
     for (int train = 1; train >= 0; train--) {
@@ -40,7 +46,8 @@ vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *ha
         if (st == VMAE_OK)
             st = vmae_dataset_identify(&spec, train ? "train" : "val", hash);
         free(path);
-        VMAE_TRY(st);
+        if (st != VMAE_OK)
+            return in_dataset(config, st);
     }
     return VMAE_OK;
 }
@@ -83,9 +90,18 @@ static vmae_status open_split(vmae_run *run, bool train, vmae_dataset **dataset)
     if (st == VMAE_OK)
         st = vmae_dataset_open(dataset, &spec);
     free(path);
-    if (st != VMAE_OK)
-        return vmae_fail_in(st, "%s: dataset", vmae_config_origin(run->config, "dataset.kind"));
+    VMAE_TRY(st);
     return vmae_run_dataset(run, train ? "train" : "val", (*dataset)->description, (*dataset)->fingerprint);
+}
+
+static vmae_status open_splits(vmae_evaluation *e, vmae_run *run)
+{
+    vmae_status st = open_split(run, true, &e->train);
+    if (st == VMAE_OK)
+        st = open_split(run, false, &e->val);
+    if (st == VMAE_OK)
+        st = vmae_classes_match(&e->classes, e->train, e->val);
+    return st == VMAE_OK ? st : in_dataset(run->config, st);
 }
 
 vmae_status vmae_evaluation_open(vmae_evaluation *e, vmae_run *run)
@@ -93,13 +109,7 @@ vmae_status vmae_evaluation_open(vmae_evaluation *e, vmae_run *run)
     *e = (vmae_evaluation){ .pool = vmae_options_pool(run->config, "features.pool") };
     vmae_status st = vmae_encoder_open(&e->encoder, run->config, e->pool);
     if (st == VMAE_OK)
-        st = open_split(run, true, &e->train);
-    if (st == VMAE_OK)
-        st = open_split(run, false, &e->val);
-    if (st == VMAE_OK &&
-        (e->train->classes != e->val->classes || e->train->media != VMAE_IMAGES || e->val->media != VMAE_IMAGES))
-        st = vmae_fail(VMAE_EUSER, "the splits must be images of the same classes: %s against %s",
-                       e->train->description, e->val->description);
+        st = open_splits(e, run);
     if (st != VMAE_OK)
         vmae_evaluation_close(e);
     return st;
@@ -110,12 +120,15 @@ void vmae_evaluation_close(vmae_evaluation *e)
     vmae_encoder_close(&e->encoder);
     vmae_dataset_close(e->train);
     vmae_dataset_close(e->val);
+    vmae_classes_release(&e->classes);
     *e = (vmae_evaluation){ 0 };
 }
 
 vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *e, const vmae_config *config, bool train)
 {
     vmae_feature_pass pass = { .dataset = train ? e->train : e->val,
+                               .classes = e->classes.count,
+                               .relabel = train ? NULL : e->classes.relabel,
                                .augment = vmae_options_evaluation(config),
                                .pool = e->pool,
                                .batch = vmae_config_int(config, "features.batch"),

@@ -15,6 +15,7 @@ vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, d
 typedef struct vmae_evaluation {
     vmae_encoder encoder;
     vmae_dataset *train, *val;
+    vmae_classes classes;
     vmae_pool pool;
 } vmae_evaluation;
 vmae_status vmae_evaluation_open(vmae_evaluation *evaluation, vmae_run *run);

@@ -86,7 +86,8 @@ static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pa
         }
         if ((st = extractor_run(x, batch->view1, count, f->values + f->count * f->dim)) != VMAE_OK)
             break;
-        memcpy(f->labels + f->count, batch->labels, (size_t)count * sizeof *f->labels);
+        for (int64_t i = 0; i < count; i++)
+            f->labels[f->count + i] = pass->relabel ? pass->relabel[batch->labels[i]] : batch->labels[i];
         f->count += count;
         if (pass->what)
             vmae_progress_step(&progress, f->count, "features");
@@ -113,10 +114,7 @@ vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_featur
                                     .bad_limit = pass->bad_limit };
     extractor x = { 0 };
     vmae_loader *loader = NULL;
-    vmae_features f = { .classes = pass->dataset->classes };
-    if (pass->dataset->classes < 2)
-        return vmae_fail(VMAE_EUSER, "%s has %d classes; an evaluation needs at least 2", pass->dataset->description,
-                         pass->dataset->classes);
+    vmae_features f = { .classes = pass->classes };
     vmae_status st = extractor_open(&x, encoder, &fitted);
     if (st != VMAE_OK)
         goto done;

@@ -124,6 +124,7 @@ typedef struct session {
     vmae_ramp ramp;
     char *resume_path, *checkpoint_path;
     vmae_dataset *bank, *queries; /* of the monitor; NULL without one */
+    vmae_classes classes;         /* theirs */
     double roof;                  /* GFLOP/s */
     double waited;                /* loader seconds accounted for */
     int64_t skipped;              /* bad samples journalled */
@@ -142,6 +143,9 @@ static vmae_status open_monitor(session *s)
         return VMAE_OK;
     VMAE_TRY(vmae_options_open_dataset(s->config, "monitor", "train", &s->bank));
     VMAE_TRY(vmae_options_open_dataset(s->config, "monitor", NULL, &s->queries));
+    const vmae_status st = vmae_classes_match(&s->classes, s->bank, s->queries);
+    if (st != VMAE_OK)
+        return vmae_fail_in(st, "%s: monitor", vmae_config_origin(s->config, "monitor.kind"));
     return vmae_run_dataset(s->run, "monitor", s->queries->description, s->queries->fingerprint);
 }
 
@@ -214,6 +218,7 @@ static void session_close(session *s)
     vmae_pretrain_data_close(&s->data);
     vmae_dataset_close(s->bank);
     vmae_dataset_close(s->queries);
+    vmae_classes_release(&s->classes);
     free(s->resume_path);
     free(s->checkpoint_path);
 }
@@ -302,6 +307,7 @@ static vmae_status monitor(session *s, int64_t step)
                                    .precision = s->trainer.precision,
                                    .borrowed = true };
     vmae_feature_pass pass = { .dataset = s->bank,
+                               .classes = s->classes.count,
                                .augment = vmae_options_evaluation(s->config),
                                .pool = VMAE_POOL_MEAN,
                                .batch = 256,
@@ -313,6 +319,7 @@ static vmae_status monitor(session *s, int64_t step)
                                .bad_limit = vmae_config_int(s->config, "loader.bad_limit") };
     vmae_status st = vmae_extract_features(&encoder, &pass, s->run, &bank);
     pass.dataset = s->queries;
+    pass.relabel = s->classes.relabel;
     if (st == VMAE_OK)
         st = vmae_extract_features(&encoder, &pass, s->run, &queries);
     if (st == VMAE_OK)

@@ -47,9 +47,9 @@ vmae_status vmae_run_fill_parent(const vmae_protocol *protocol, vmae_config *con
 /* VMAE_EUSER if the checkpoint is there, but not the parent's. */
 vmae_status vmae_run_check_parent(const vmae_protocol *protocol, const vmae_config *config);
 
-/* Fills in the parent or checks it, resolves the config (again: resolve must not mind), locks the folder (making it), writes
- * config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how it
- * ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
+/* Fills in the parent or checks it, resolves the config (again: resolve must not mind), locks the folder (making it),
+ * writes config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how
+ * it ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
  * identity>". VMAE_EBUSY: another process runs it. VMAE_EUSER: the folder holds another run. Not reentrant: signal
  * handlers and the log file belong to the process. */
 vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, const char *root, const char *folder);

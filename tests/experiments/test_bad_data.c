@@ -98,6 +98,9 @@ TEST(an_empty_folder_is_refused_with_its_remedy)
     CHECK_OK(vmae_make_folders(here("empty")));
     RUN_CODE(2, NULL, PRETRAIN(here("r2")), "data.images.kind=folder", set("data.images.path", here("empty")));
     CHECK_STR(vicmae_err(), "has no class folders; put the images into");
+    RUN_CODE(2, NULL, "knn", "-R", here("r2"), "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
+             set("dataset.path", here("empty")));
+    CHECK_STR(vicmae_err(), "command line: dataset: ");
     class_folder("hollow");
     RUN_CODE(2, NULL, PRETRAIN(here("r2")), "data.images.kind=folder", set("data.images.path", here("hollow")));
     CHECK_STR(vicmae_err(), "hollow");

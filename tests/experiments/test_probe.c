@@ -199,17 +199,3 @@ TEST(a_random_encoder_is_a_baseline_of_its_own)
     CHECK(same_rows(a, b));
     CHECK(final_metric(a, "val_loss") != final_metric(c, "val_loss"));
 }
-
-TEST(splits_of_other_classes_are_refused)
-{
-    const char *root = here("uneven");
-    const char *const folders[] = { "train/a", "train/b", "val/a" };
-    const uint8_t grey[16 * 16 * 3] = { 0 };
-    for (int i = 0; i < 3; i++) {
-        CHECK_OK(vmae_make_folders(in(root, folders[i])));
-        CHECK_OK(vmae_png_write(in(in(root, folders[i]), "1.png"), grey, 16, 16));
-    }
-    RUN_CODE(2, NULL, "probe", "-R", here("uneven-run"), "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
-             set("dataset.path", root));
-    CHECK_STR(vicmae_err(), "the splits must be images of the same classes");
-}
