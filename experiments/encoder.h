@@ -20,6 +20,9 @@ typedef struct vmae_encoder {
 vmae_status vmae_encoder_open(vmae_encoder *encoder, const vmae_config *config, vmae_pool pool);
 void vmae_encoder_close(vmae_encoder *encoder);
 
+/* Puts the device, its threads and what computes and decodes on it into the attempt's record. Before vmae_run_begin. */
+vmae_status vmae_record_device(vmae_run *run, const vmae_backend *be);
+
 /* The classes that two splits have in common. */
 typedef struct vmae_classes {
     int count;

@@ -66,13 +66,24 @@ static vmae_status count_samples(const vmae_config *config, bool train, double *
     return st;
 }
 
+/* The sizes of the encoder: those of the checkpoint, where it is there already, whatever model.* says. */
+static void encoder_sizes(const vmae_config *config, vmae_model_config *model)
+{
+    vmae_checkpoint *checkpoint = NULL;
+    const char *path = vmae_config_text(config, "checkpoint");
+    vmae_options_model(config, model);
+    if (vmae_path_exists(path) && vmae_checkpoint_open(&checkpoint, path) == VMAE_OK)
+        vmae_model_recognise(model, checkpoint); /* leaves it alone if it fails: the run will say why */
+    vmae_checkpoint_free(checkpoint);
+}
+
 vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate)
 {
     vmae_model_config model;
     double train, val;
     VMAE_TRY(count_samples(config, true, &train));
     VMAE_TRY(count_samples(config, false, &val));
-    vmae_options_model(config, &model);
+    encoder_sizes(config, &model);
     const double tokens = (double)vmae_model_patches(&model) + 1.0, d = (double)model.dim,
                  block = 2.0 * tokens * (4.0 * d * d + 2.0 * d * (double)model.mlp_hidden) + 4.0 * tokens * tokens * d;
     const bool pixels = strcmp(vmae_config_text(config, "checkpoint"), "pixels") == 0;
@@ -108,6 +119,8 @@ vmae_status vmae_evaluation_open(vmae_evaluation *e, vmae_run *run)
 {
     *e = (vmae_evaluation){ .pool = vmae_options_pool(run->config, "features.pool") };
     vmae_status st = vmae_encoder_open(&e->encoder, run->config, e->pool);
+    if (st == VMAE_OK)
+        st = vmae_record_device(run, e->encoder.be);
     if (st == VMAE_OK)
         st = open_splits(e, run);
     if (st != VMAE_OK)
@@ -149,7 +162,9 @@ vmae_status vmae_evaluation_features(vmae_run *run, vmae_features *train, vmae_f
     vmae_evaluation e;
     VMAE_TRY(vmae_evaluation_open(&e, run));
     vmae_feature_pass pass = vmae_evaluation_pass(&e, run->config, true);
-    vmae_status st = vmae_extract_features(&e.encoder, &pass, run, train);
+    vmae_status st = vmae_run_begin(run, 0);
+    if (st == VMAE_OK)
+        st = vmae_extract_features(&e.encoder, &pass, run, train);
     if (st == VMAE_OK) {
         pass = vmae_evaluation_pass(&e, run->config, false);
         st = vmae_extract_features(&e.encoder, &pass, run, val);

@@ -11,7 +11,7 @@ vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *ha
  * features are cached). */
 vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate);
 
-/* The encoder and both splits, opened and recorded. */
+/* The encoder and both splits, opened and recorded; before vmae_run_begin. */
 typedef struct vmae_evaluation {
     vmae_encoder encoder;
     vmae_dataset *train, *val;
@@ -22,7 +22,7 @@ vmae_status vmae_evaluation_open(vmae_evaluation *evaluation, vmae_run *run);
 void vmae_evaluation_close(vmae_evaluation *evaluation);
 /* A pass over one split with the evaluation transform. */
 vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *evaluation, const vmae_config *config, bool train);
-/* Opens, extracts both, closes. */
+/* Opens, begins the run, extracts both, closes. */
 vmae_status vmae_evaluation_features(vmae_run *run, vmae_features *train, vmae_features *val);
 
 #endif

@@ -21,7 +21,7 @@ const vmae_option vmae_common_options[] = {
     STRING("device", SPEED, "auto", "auto, cpu or cuda:N"),
     CHOICE("precision", ID, "auto", "auto f32 bf16",
            "of matrix products and stored activations; auto: bf16 where it is fast"),
-    INTEGER("threads", SPEED, "0", 0, 1024, NULL, "compute threads; 0: all cores"),
+    INTEGER("threads", SPEED, "0", 0, 1024, NULL, "compute threads; 0: all cores. Others may change last bits (docs/numerics.md)"),
     STRING("data_root", SPEED, "", "folder that relative dataset paths start from"),
     INTEGER("loader.threads", SPEED, "1", 1, 256, NULL, "threads that decode and augment"),
     INTEGER("loader.prefetch", SPEED, "4", 1, 1024, "batches", "finished batches held at most"),

@@ -227,6 +227,8 @@ static vmae_status reconstruct_run(vmae_run *run)
     char *path = vmae_run_path(run, "reconstruction.png");
     vmae_status st = path ? painter_open(&p, run->config, asked < BATCH_MIN ? BATCH_MIN : asked) : VMAE_ENOMEM;
     if (st == VMAE_OK)
+        st = vmae_record_device(run, p.be);
+    if (st == VMAE_OK)
         st = vmae_run_begin(run, 0);
     if (st == VMAE_OK && (st = read_images(&p, run->config, run)) == VMAE_OK &&
         (st = paint(&p, (uint64_t)vmae_config_int(run->config, "seed"))) == VMAE_OK) {

@@ -31,6 +31,7 @@ typedef struct live_run {
     bool begun;
     int64_t first_step, last_step;
     json_t *fingerprints, *datasets; /* by role */
+    json_t *facts;                   /* of the machine */
 } live_run;
 
 /* ---- signals ---- */
@@ -112,11 +113,11 @@ static vmae_status write_attempt(live_run *live)
     struct tm utc;
     gmtime_r(&seconds, &utc);
     strftime(start, sizeof start, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return write_event(&live->run, json_pack("{s:s, s:i, s:s, s:s, s:i, s:s, s:f, s:I, s:s, s:o}", "type", "attempt",
-                                             "attempt", live->run.attempt, "host", vmae_machine_host(), "boot_id",
-                                             vmae_machine_boot_id(), "pid", (int)getpid(), "start_time", start,
-                                             "start_seconds", now, "first_step", (json_int_t)live->first_step,
-                                             "revision", vmae_revision(), "machine", vmae_machine_facts()));
+    return write_event(&live->run,
+                       json_pack("{s:s, s:i, s:s, s:s, s:i, s:s, s:f, s:I, s:s, s:O}", "type", "attempt", "attempt",
+                                 live->run.attempt, "host", vmae_machine_host(), "boot_id", vmae_machine_boot_id(),
+                                 "pid", (int)getpid(), "start_time", start, "start_seconds", now, "first_step",
+                                 (json_int_t)live->first_step, "revision", vmae_revision(), "machine", live->facts));
 }
 
 static vmae_status write_run(live_run *live)
@@ -151,12 +152,30 @@ static vmae_status check_begun(const live_run *live, const char *what)
                                    live->run.protocol->name, what);
 }
 
+/* Weight gradients may differ in their last bits between numbers of threads (docs/numerics.md, "The same bits"). */
+static vmae_status warn_of_threads(const live_run *live)
+{
+    vmae_history history = { 0 };
+    const char *now = json_string_value(json_object_get(live->facts, "threads"));
+    char *journal = vmae_run_path(&live->run, "journal");
+    const vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
+    if (st == VMAE_OK && now && *history.threads && strcmp(history.threads, now) != 0)
+        log_warn("this run began with threads=%s and goes on with %s: the same bits are promised for the same number "
+                 "of threads",
+                 history.threads, now);
+    vmae_history_release(&history);
+    free(journal);
+    return st;
+}
+
 vmae_status vmae_run_begin(vmae_run *run, int64_t first_step)
 {
     live_run *live = (live_run *)run;
     if (live->begun || first_step < 0)
         return vmae_fail(VMAE_EINTERNAL, "%s: protocol %s begins at step %lld%s", run->folder, run->protocol->name,
                          (long long)first_step, live->begun ? ", a second time" : "");
+    if (first_step > 0)
+        VMAE_TRY(warn_of_threads(live));
     return begin_at(live, first_step);
 }
 
@@ -205,6 +224,15 @@ vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *descri
     json_t *text = json_string(description);
     json_object_set_new(live->datasets, role, text ? text : json_string("(a path that is not UTF-8)"));
     return live->begun ? write_run(live) : VMAE_OK;
+}
+
+vmae_status vmae_run_fact(vmae_run *run, const char *name, const char *value)
+{
+    live_run *live = (live_run *)run;
+    json_object_set_new(live->facts, name, json_string(value));
+    return live->begun ? vmae_fail(VMAE_EINTERNAL, "%s: protocol %s learns of the machine after it has begun",
+                                   run->folder, run->protocol->name)
+                       : VMAE_OK;
 }
 
 char *vmae_run_path(const vmae_run *run, const char *name)
@@ -440,7 +468,8 @@ vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, co
     live.run.folder = folder ? vmae_strdup(folder) : vmae_format("%s/%.*s", root, VMAE_RUN_NAME, live.run.identity);
     live.fingerprints = json_object();
     live.datasets = json_object();
-    if (!live.run.folder || !live.fingerprints || !live.datasets) {
+    live.facts = vmae_machine_facts();
+    if (!live.run.folder || !live.fingerprints || !live.datasets || !live.facts) {
         st = VMAE_ENOMEM;
         goto done;
     }
@@ -460,6 +489,7 @@ done:
     vmae_lock_release(live.run.lock);
     json_decref(live.fingerprints);
     json_decref(live.datasets);
+    json_decref(live.facts);
     free(live.run.folder);
     return st;
 }

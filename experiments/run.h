@@ -67,6 +67,8 @@ vmae_status vmae_run_skipped(vmae_run *run, const char *dataset, const char *sam
 /* A dataset's description and fingerprint, for the record: enters the "run" event. Before vmae_run_begin, or after it
  * (then the event is written again). */
 vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *description, const char *fingerprint);
+/* What the protocol knows of the machine ("threads", "gpu"): enters this attempt's event. Before vmae_run_begin. */
+vmae_status vmae_run_fact(vmae_run *run, const char *name, const char *value);
 char *vmae_run_path(const vmae_run *run, const char *name); /* fresh memory */
 
 #endif

@@ -199,6 +199,29 @@ TEST(an_interrupted_run_says_where_it_was_saved)
     json_decref(events);
 }
 
+TEST(an_attempt_is_on_record_with_its_device_and_a_resume_on_other_threads_is_said)
+{
+    const char *folder = here("threads");
+    check_code(go(PLAIN, &(launch){ .fault = "metrics 3 15" }, folder), 130, __FILE__, __LINE__);
+    json_t *events = events_of(folder);
+    const json_t *attempt = NULL;
+    count_events(events, "attempt", &attempt);
+    const json_t *machine = json_object_get(attempt, "machine");
+    CHECK_STR(event_text(machine, "device"), "1 threads");
+    CHECK_STR(event_text(machine, "device"), "oneDNN ");
+    CHECK_STR(event_text(machine, "gpu"), "none");
+    CHECK(strcmp(event_text(machine, "threads"), "1") == 0);
+    CHECK_STR(event_text(machine, "media_libraries"), "libswscale ");
+    CHECK_STR(event_text(machine, "libraries"), "libpng ");
+    json_decref(events);
+    CHECK(!strstr(vicmae_err(), "the same number of threads"));
+    RUN_CODE(130, &(launch){ .fault = "metrics 5 15" }, "pretrain", "-R", folder, in(folder, "config.cfg"));
+    CHECK(!strstr(vicmae_err(), "the same number of threads"));
+    RUN_OK("pretrain", "-R", folder, in(folder, "config.cfg"), "threads=2");
+    CHECK_STR(vicmae_err(), "warning: this run began with threads=1 and goes on with 2: the same bits are promised for "
+                            "the same number of threads");
+}
+
 TEST(a_finished_run_is_not_repeated)
 {
     const char *folder = whole(PLAIN);

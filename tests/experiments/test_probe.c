@@ -199,3 +199,22 @@ TEST(a_random_encoder_is_a_baseline_of_its_own)
     CHECK(same_rows(a, b));
     CHECK(final_metric(a, "val_loss") != final_metric(c, "val_loss"));
 }
+
+/* Written into done.json: the cost of the encoder that ran, not of the one that model.* would be. */
+TEST(the_cost_of_a_probe_is_that_of_its_checkpoint)
+{
+    double flops[2];
+    for (int told = 0; told < 2; told++) {
+        const char *run = here(told ? "told" : "untold");
+        if (told)
+            RUN_OK("knn", "-R", run, encoder(), TINY_LABELLED, TINY_MODEL);
+        else
+            RUN_OK("knn", "-R", run, encoder(), TINY_LABELLED);
+        json_t *done = json_load_file(in(run, "done.json"), 0, NULL);
+        flops[told] = json_number_value(json_object_get(done, "flops"));
+        json_decref(done);
+    }
+    /* 600 images of 17 tokens through two blocks 16 wide */
+    CHECK_NEAR(flops[0], 600.0 * 2 * (2.0 * 17 * 12 * 16 * 16 + 4.0 * 17 * 17 * 16), 1.0);
+    CHECK(flops[0] == flops[1]);
+}
