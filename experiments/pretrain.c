@@ -21,6 +21,34 @@ static bool is_none(const vmae_config *config, const char *kind)
     return strcmp(vmae_config_text(config, kind), "none") == 0;
 }
 
+/* A window too short for the separation makes every clip a bad one. */
+static vmae_status check_frames(const vmae_config *config)
+{
+    const bool distant = strcmp(vmae_config_text(config, "frames.sampling"), "distant") == 0;
+    const int64_t window = vmae_config_int(config, "frames.window"),
+                  needed = distant ? 2 : vmae_config_int(config, "frames.delta") + 1;
+    if (window == 0 || window >= needed)
+        return VMAE_OK;
+    return vmae_config_refuse(config, "frames.window", "%s sampling%s needs a window of at least %lld frames, or 0",
+                              vmae_config_text(config, "frames.sampling"), distant ? "" : " with this frames.delta",
+                              (long long)needed);
+}
+
+static vmae_status check_augmentation(const vmae_config *config)
+{
+    static const char *const ranges[][2] = {
+        { "augment.frames.crop_area_min", "augment.frames.crop_area_max" },
+        { "augment.images.crop_area_min", "augment.images.crop_area_max" },
+        { "augment.frames.blur_sigma_min", "augment.frames.blur_sigma_max" },
+        { "augment.images.blur_sigma_min", "augment.images.blur_sigma_max" },
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (vmae_config_float(config, ranges[i][0]) > vmae_config_float(config, ranges[i][1]))
+            return vmae_config_refuse(config, ranges[i][0], "it must not exceed %s, %g", ranges[i][1],
+                                      vmae_config_float(config, ranges[i][1]));
+    return VMAE_OK;
+}
+
 static vmae_status pretrain_resolve(vmae_config *config)
 {
     const double image_ratio = vmae_config_float(config, "data.image_ratio");
@@ -39,11 +67,8 @@ static vmae_status pretrain_resolve(vmae_config *config)
         return vmae_config_refuse(config, "loss.lambda_until",
                                   "the ramp of lambda would end before it starts, at epoch %g",
                                   vmae_config_float(config, "loss.lambda_from"));
-    const char *const augments[] = { "augment.frames.crop_area_min", "augment.frames.crop_area_max",
-                                     "augment.images.crop_area_min", "augment.images.crop_area_max" };
-    for (int i = 0; i < 4; i += 2)
-        if (vmae_config_float(config, augments[i]) > vmae_config_float(config, augments[i + 1]))
-            return vmae_config_refuse(config, augments[i], "it must not exceed %s", augments[i + 1]);
+    VMAE_TRY(check_frames(config));
+    VMAE_TRY(check_augmentation(config));
     VMAE_TRY(vmae_options_resolve_model(config));
     return vmae_options_resolve_precision(config);
 }
@@ -57,8 +82,9 @@ static vmae_status each_dataset(const vmae_config *config, vmae_hash *hash, int6
         bool used, trains;
     } all[] = { { "data.images", "data.images.kind", NULL, "images", ratio > 0.0, true },
                 { "data.videos", "data.videos.kind", NULL, "videos", ratio < 1.0, true },
+                { "monitor", "monitor.kind", "train", "monitor.bank", true, false },
                 { "monitor", "monitor.kind", NULL, "monitor", true, false } };
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         vmae_dataset_spec spec;
         vmae_dataset_facts facts;
         char *path = NULL;

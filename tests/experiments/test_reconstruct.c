@@ -1,6 +1,7 @@
 /* test_reconstruct.c -- the picture of a reconstruction is a picture, of the right size, and is on record. */
 #include "vicmae.h"
 
+#include "engine/core/fs.h"
 #include "engine/core/hash.h"
 
 #include <png.h>
@@ -100,6 +101,19 @@ TEST(the_same_seed_paints_the_same_picture)
     RUN_OK("reconstruct", "-R", a, "checkpoint=random", TINY_MODEL, TINY_LABELLED, "reconstruct.count=1");
     RUN_OK("reconstruct", "-R", b, "checkpoint=random", TINY_MODEL, TINY_LABELLED, "reconstruct.count=1", "threads=2");
     CHECK(same_files(in(a, "reconstruction.png"), in(b, "reconstruction.png")));
+}
+
+TEST(another_zoom_is_another_picture)
+{
+    const char *root = here("zooms");
+    for (int i = 0; i < 2; i++)
+        RUN_OK("reconstruct", "-r", root, "checkpoint=random", TINY_MODEL, TINY_LABELLED,
+               i ? "reconstruct.zoom=3" : "reconstruct.zoom=2");
+    char **names = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_list_folder(root, true, &names, &count));
+    CHECK_EQ(count, 2);
+    vmae_list_free(names, count);
 }
 
 TEST(a_checkpoint_alone_says_its_sizes)
