@@ -273,6 +273,21 @@ TEST(truncated_jpegs_are_skipped_up_to_the_limit)
     CHECK_STR(names, "1.jpg: ");
 }
 
+/* What is said of a dataset is cut to a length: wherever that falls, the sample goes on record. */
+TEST(a_bad_sample_of_a_long_path_of_wide_characters_is_journalled)
+{
+    for (int shift = 0; shift < 2; shift++) {
+        char name[256] = "wide";
+        size_t used = strlen(name) + (size_t)snprintf(name + 4, sizeof name - 4, "%s", shift ? "x" : "");
+        for (; used + 2 < 240; used += 2)
+            memcpy(name + used, "\xc3\xa9", 3); /* e with an acute accent */
+        write_photos(name, 8, 1);
+        const char *run = here(shift ? "wide1" : "wide0");
+        RUN_OK(PRETRAIN(run), PHOTOS(name));
+        CHECK_STR(check_skipped(run, 1), "0.jpg: ");
+    }
+}
+
 TEST(one_truncated_jpeg_more_than_the_limit_fails_and_names_it)
 {
     write_photos("photos3", 8, 3);
