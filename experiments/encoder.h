@@ -23,6 +23,10 @@ void vmae_encoder_close(vmae_encoder *encoder);
 /* Puts the device, its threads and what computes and decodes on it into the attempt's record. Before vmae_run_begin. */
 vmae_status vmae_record_device(vmae_run *run, const vmae_backend *be);
 
+/* Journals the loader's bad samples from the *recorded'th on. Returns st, its sentence as it was, or what failed in
+ * here if st is VMAE_OK. */
+vmae_status vmae_record_skipped(vmae_run *run, vmae_loader *loader, int64_t *recorded, vmae_status st);
+
 /* The classes that two splits have in common. */
 typedef struct vmae_classes {
     int count;
@@ -56,8 +60,8 @@ typedef struct vmae_feature_pass {
     const char *what; /* for the progress line; NULL: silent */
 } vmae_feature_pass;
 
-/* One pass over a labelled dataset. run (may be NULL) gets the skipped samples. VMAE_EINTERRUPTED if the run was asked
- * to stop. */
+/* One pass over a labelled dataset. The run gets the skipped samples, also those on the way to a failure.
+ * VMAE_EINTERRUPTED if the run was asked to stop. */
 vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
                                   vmae_features *features);
 

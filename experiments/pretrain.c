@@ -291,16 +291,6 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
     return VMAE_OK;
 }
 
-static vmae_status journal_skipped(session *s)
-{
-    vmae_bad_sample bad;
-    while (vmae_loader_bad(s->loader, s->skipped, &bad, 1) > s->skipped) {
-        VMAE_TRY(vmae_run_skipped(s->run, bad.dataset->description, bad.name, bad.reason));
-        s->skipped++;
-    }
-    return VMAE_OK;
-}
-
 static vmae_status journal_step(session *s, int64_t step, const step_result *r)
 {
     const double images = 2.0 * (double)(s->trainer.pairs * s->trainer.accum),
@@ -317,7 +307,7 @@ static vmae_status journal_step(session *s, int64_t step, const step_result *r)
                                     { "roof_fraction", gflops / s->roof },
                                     { "loader_wait_fraction", r->waited / r->seconds },
                                     { "mem_bytes", resident_bytes() } };
-    VMAE_TRY(journal_skipped(s));
+    VMAE_TRY(vmae_record_skipped(s->run, s->loader, &s->skipped, VMAE_OK));
     if (step % s->every_log != 0 && step != s->length.steps)
         return VMAE_OK;
     return vmae_run_metrics(s->run, step, metrics, sizeof metrics / sizeof *metrics);
@@ -361,16 +351,6 @@ static vmae_status monitor(session *s, int64_t step)
     return st;
 }
 
-/* The step's failure, once the samples skipped on the way to it are journalled. */
-static vmae_status give_up(session *s, vmae_status st, int64_t step)
-{
-    char sentence[2048];
-    snprintf(sentence, sizeof sentence, "%s", vmae_error());
-    if (journal_skipped(s) != VMAE_OK)
-        log_warn("%s", vmae_error()); /* the step's failure is the one to report */
-    return vmae_fail(st, "step %lld: %s", (long long)step, sentence);
-}
-
 /* The journal goes first: what is resumed from must not be newer than the metrics that lead to it. */
 static vmae_status save(session *s, int64_t step)
 {
@@ -409,7 +389,7 @@ static vmae_status take_steps(session *s, vmae_progress *progress, int64_t *step
         step_result result;
         const vmae_status st = train_step(s, *step, &result);
         if (st != VMAE_OK)
-            return give_up(s, st, *step);
+            return vmae_fail_in(vmae_record_skipped(s->run, s->loader, &s->skipped, st), "step %lld", (long long)*step);
         ++*step;
         VMAE_TRY(journal_step(s, *step, &result));
         vmae_progress_step(progress, *step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,

@@ -324,4 +324,10 @@ TEST(truncated_jpegs_of_a_labelled_set_are_journalled_too)
     RUN_OK("knn", "-R", run, "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
            set("dataset.path", here("labelled")), "knn.k=1");
     CHECK_STR(check_skipped(run, 1), "train/b/2.jpg: ");
+    /* also where one is too many */
+    const char *strict = here("strict-run");
+    RUN_CODE(1, NULL, "knn", "-R", strict, "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
+             set("dataset.path", here("labelled")), "knn.k=1", "loader.bad_limit=0");
+    CHECK_STR(vicmae_err(), "bad sample 1, the limit is 0");
+    CHECK_STR(check_skipped(strict, 1), "train/b/2.jpg: ");
 }
