@@ -37,19 +37,32 @@ static vmae_status in_dataset(const vmae_config *config, vmae_status st)
     return vmae_fail_in(st, "%s: dataset", vmae_config_origin(config, "dataset.kind"));
 }
 
+vmae_status vmae_evaluation_identify_split(const vmae_config *config, bool train, vmae_hash *hash)
+{
+    vmae_dataset_spec spec;
+    char *path = NULL;
+    vmae_status st = split_spec(config, train, &spec, &path);
+    if (st == VMAE_OK)
+        st = vmae_dataset_identify(&spec, train ? "train" : "val", hash);
+    free(path);
+    return st == VMAE_OK ? st : in_dataset(config, st);
+}
+
 vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *hash)
 {
-    for (int train = 1; train >= 0; train--) {
-        vmae_dataset_spec spec;
-        char *path = NULL;
-        vmae_status st = split_spec(config, train, &spec, &path);
-        if (st == VMAE_OK)
-            st = vmae_dataset_identify(&spec, train ? "train" : "val", hash);
-        free(path);
-        if (st != VMAE_OK)
-            return in_dataset(config, st);
-    }
-    return VMAE_OK;
+    VMAE_TRY(vmae_evaluation_identify_split(config, true, hash));
+    return vmae_evaluation_identify_split(config, false, hash);
+}
+
+vmae_status vmae_evaluation_open_split(const vmae_config *config, bool train, vmae_dataset **dataset)
+{
+    vmae_dataset_spec spec;
+    char *path = NULL;
+    vmae_status st = split_spec(config, train, &spec, &path);
+    if (st == VMAE_OK)
+        st = vmae_dataset_open(dataset, &spec);
+    free(path);
+    return st == VMAE_OK ? st : in_dataset(config, st);
 }
 
 static vmae_status count_samples(const vmae_config *config, bool train, double *count)
@@ -93,26 +106,15 @@ vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, d
     return VMAE_OK;
 }
 
-static vmae_status open_split(vmae_run *run, bool train, vmae_dataset **dataset)
-{
-    vmae_dataset_spec spec;
-    char *path = NULL;
-    vmae_status st = split_spec(run->config, train, &spec, &path);
-    if (st == VMAE_OK)
-        st = vmae_dataset_open(dataset, &spec);
-    free(path);
-    VMAE_TRY(st);
-    return vmae_run_dataset(run, train ? "train" : "val", (*dataset)->description, (*dataset)->fingerprint);
-}
-
 static vmae_status open_splits(vmae_evaluation *e, vmae_run *run)
 {
-    vmae_status st = open_split(run, true, &e->train);
-    if (st == VMAE_OK)
-        st = open_split(run, false, &e->val);
-    if (st == VMAE_OK)
-        st = vmae_classes_match(&e->classes, e->train, e->val);
-    return st == VMAE_OK ? st : in_dataset(run->config, st);
+    VMAE_TRY(vmae_evaluation_open_split(run->config, true, &e->train));
+    VMAE_TRY(vmae_evaluation_open_split(run->config, false, &e->val));
+    const vmae_status st = vmae_classes_match(&e->classes, e->train, e->val);
+    if (st != VMAE_OK)
+        return in_dataset(run->config, st);
+    VMAE_TRY(vmae_run_dataset(run, "train", e->train->description, e->train->fingerprint));
+    return vmae_run_dataset(run, "val", e->val->description, e->val->fingerprint);
 }
 
 vmae_status vmae_evaluation_open(vmae_evaluation *e, vmae_run *run)
@@ -142,7 +144,7 @@ vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *e, const vmae_conf
     vmae_feature_pass pass = { .dataset = train ? e->train : e->val,
                                .classes = e->classes.count,
                                .relabel = train ? NULL : e->classes.relabel,
-                               .augment = vmae_options_evaluation(config),
+                               .augment = vmae_options_evaluation(e->encoder.model.image_size),
                                .pool = e->pool,
                                .batch = vmae_config_int(config, "features.batch"),
                                .seed = (uint64_t)vmae_config_int(config, "seed"),
@@ -150,10 +152,6 @@ vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *e, const vmae_conf
                                .prefetch = (int)vmae_config_int(config, "loader.prefetch"),
                                .bad_limit = vmae_config_int(config, "loader.bad_limit"),
                                .what = train ? "training features" : "validation features" };
-    if (e->encoder.params) {
-        pass.augment.size = (int)e->encoder.model.image_size;
-        pass.augment.crop_ratio = pass.augment.size >= 128 ? 0.875f : 1.0f;
-    }
     return pass;
 }
 

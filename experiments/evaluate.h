@@ -7,6 +7,9 @@
 
 vmae_status vmae_evaluation_resolve(vmae_config *config);
 vmae_status vmae_evaluation_fingerprint(const vmae_config *config, vmae_hash *hash);
+/* One of the two splits, with the limit of its own. A failure names the option that asked for it. */
+vmae_status vmae_evaluation_identify_split(const vmae_config *config, bool train, vmae_hash *hash);
+vmae_status vmae_evaluation_open_split(const vmae_config *config, bool train, vmae_dataset **dataset);
 /* passes: over the training features, in each of which an epoch's worth of images goes through the encoder (1 if
  * features are cached). */
 vmae_status vmae_evaluation_estimate(const vmae_config *config, int64_t steps, double passes, vmae_estimate *estimate);

@@ -325,7 +325,7 @@ static vmae_status monitor(session *s, int64_t step)
                                    .borrowed = true };
     vmae_feature_pass pass = { .dataset = s->bank,
                                .classes = s->classes.count,
-                               .augment = vmae_options_evaluation(s->config),
+                               .augment = vmae_options_evaluation(s->trainer.config.image_size),
                                .pool = VMAE_POOL_MEAN,
                                .batch = 256,
                                .limit = vmae_config_int(s->config, "monitor.bank"),

@@ -311,6 +311,25 @@ TEST(no_bad_sample_is_borne_with_a_limit_of_zero)
     CHECK_STR(vicmae_err(), "0.jpg: ");
 }
 
+#define RECONSTRUCT(run, name)                                                                                         \
+    "reconstruct", "-R", run, "checkpoint=random", TINY_MODEL, "dataset.kind=folder", set("dataset.path", here(name)), \
+        "reconstruct.count=2"
+
+/* All that it needs is a validation split. */
+TEST(a_picture_is_made_of_what_can_be_read_up_to_the_limit)
+{
+    const char *folder = in(here("shown"), "val/one"), *run = here("shown-run"), *strict = here("shown-strict");
+    CHECK_OK(vmae_make_folders(folder));
+    for (int i = 0; i < 2; i++)
+        write_jpeg(folder, i, i ? 1.0 : 0.6);
+    RUN_OK(RECONSTRUCT(run, "shown"));
+    CHECK_STR(check_skipped(run, 1), "one/0.jpg: ");
+    CHECK(exists(in(run, "reconstruction.png")));
+    RUN_CODE(1, NULL, RECONSTRUCT(strict, "shown"), "loader.bad_limit=0");
+    CHECK_STR(vicmae_err(), "bad sample 1, the limit is 0");
+    CHECK_STR(check_skipped(strict, 1), "one/0.jpg: ");
+}
+
 TEST(truncated_jpegs_of_a_labelled_set_are_journalled_too)
 {
     CHECK_OK(vmae_make_folders(in(here("labelled"), "train/a")));

@@ -116,6 +116,23 @@ TEST(another_zoom_is_another_picture)
     vmae_list_free(names, count);
 }
 
+TEST(the_limit_of_the_validation_split_is_the_one_that_counts)
+{
+    unsigned width = 0, height = 0;
+    RUN_OK("reconstruct", "-R", here("limited"), "checkpoint=random", TINY_MODEL, TINY_LABELLED, "dataset.val_limit=1",
+           "dataset.limit=3", "reconstruct.count=2", "reconstruct.zoom=1");
+    uint8_t *rgb = read_png(in(here("limited"), "reconstruction.png"), &width, &height);
+    REQUIRE(rgb);
+    for (unsigned y = 0; y < 16; y++) /* both rows show the one image */
+        CHECK(memcmp(rgb + 3 * ((4 + y) * width + 4), rgb + 3 * ((24 + y) * width + 4), 3 * 16) == 0);
+    free(rgb);
+    json_t *events = events_of(here("limited"));
+    const json_t *what = NULL;
+    count_events(events, "run", &what);
+    CHECK_EQ(json_object_size(json_object_get(what, "fingerprints")), 1);
+    json_decref(events);
+}
+
 TEST(a_checkpoint_alone_says_its_sizes)
 {
     const char *model = here("model2"), *a = here("told"), *b = here("untold");
