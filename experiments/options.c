@@ -67,6 +67,7 @@ const vmae_option vmae_model_options[] = {
     BOOLEAN(prefix ".crop", ID, "true", "random resized crop"),                                                        \
         REAL(prefix ".crop_area_min", ID, spatial_area, 0.0001, 1, NULL, "least area of a crop over the image's"),     \
         REAL(prefix ".crop_area_max", ID, "1", 0.0001, 1, NULL, "largest area of a crop"),                             \
+        CHOICE(prefix ".filter", ID, "bicubic", "bicubic bilinear", "of resizing, antialiased"),                       \
         BOOLEAN(prefix ".flip", ID, "true", "left-right flip with probability 0.5"),                                   \
         BOOLEAN(prefix ".colour", ID, colour, "jitter, grey, blur and solarisation at all"),                           \
         REAL(prefix ".jitter_p", ID, "0.8", 0, 1, NULL, "probability of colour jitter"),                               \

@@ -164,6 +164,7 @@ void vmae_options_augment(const vmae_config *config, const char *prefix, int vie
     augment->crop = vmae_config_bool(config, key(prefix, "crop"));
     augment->crop_area_min = number(config, prefix, "crop_area_min");
     augment->crop_area_max = number(config, prefix, "crop_area_max");
+    augment->bicubic = strcmp(vmae_config_text(config, key(prefix, "filter")), "bicubic") == 0;
     augment->flip = vmae_config_bool(config, key(prefix, "flip"));
     if (!colour)
         return;

@@ -35,6 +35,17 @@ static const char *const images[] = { TINY_IMAGES, NULL, NULL, NULL, NULL, NULL 
                          *const videos[] = { TINY_VIDEOS, NULL, NULL, NULL, NULL },
                          *const both[] = { TINY_IMAGES, TINY_VIDEOS, "data.image_ratio=0.5" };
 
+TEST(the_filter_of_crops_reaches_the_pixels)
+{
+    RUN_OK("pretrain", "-R", here("cubic"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5");
+    RUN_OK("pretrain", "-R", here("linear"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5",
+           "augment.images.filter=bilinear");
+    RUN_OK("pretrain", "-R", here("frames"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5",
+           "augment.frames.filter=bilinear"); /* of which there are none */
+    CHECK(final_metric(here("cubic"), "loss") != final_metric(here("linear"), "loss"));
+    CHECK(final_metric(here("cubic"), "loss") == final_metric(here("frames"), "loss"));
+}
+
 /* The identity of a run with a monitor on the images of a folder. */
 static void identify(const char *run, const char *folder, const char *option, char identity[VMAE_HASH_HEX])
 {
