@@ -65,6 +65,9 @@ typedef struct vmae_feature_pass {
 vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
                                   vmae_features *features);
 
+/* Values of a feature: the encoder's width, or 3 * S * S for pixels. */
+int64_t vmae_feature_width(const vmae_encoder *encoder);
+
 /* Weighted kNN (Wu et al. 2018; DINO): cosine similarity, the k nearest of the bank vote with exp(similarity /
  * temperature). *top1, *top5: fractions of the queries. prediction (NULL or [queries]) gets the class with most votes,
  * the smaller one of equals. */

@@ -14,6 +14,12 @@ void vmae_features_release(vmae_features *features)
     *features = (vmae_features){ 0 };
 }
 
+int64_t vmae_feature_width(const vmae_encoder *encoder)
+{
+    const vmae_model_config *model = &encoder->model;
+    return encoder->params ? model->dim : 3 * model->image_size * model->image_size;
+}
+
 /* The graph of one batch; g NULL for pixels. */
 typedef struct extractor {
     vmae_graph *g;
@@ -34,7 +40,7 @@ static vmae_status extractor_open(extractor *x, const vmae_encoder *encoder, con
     const int64_t side = pass->augment.size;
     x->batch = pass->batch;
     x->pixels = 3 * side * side;
-    x->dim = encoder->params ? encoder->model.dim : x->pixels;
+    x->dim = vmae_feature_width(encoder);
     x->in = vmae_calloc((size_t)(x->batch * x->pixels), sizeof *x->in);
     x->out = vmae_calloc((size_t)(x->batch * x->dim), sizeof *x->out);
     if (!x->in || !x->out)

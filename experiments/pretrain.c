@@ -202,6 +202,21 @@ static vmae_status start_loader(session *s, int64_t first_step)
     return vmae_loader_start(&s->loader, &spec);
 }
 
+/* The export first: it is newer than any state. */
+static vmae_status find_state(session *s, int64_t *first_step)
+{
+    const vmae_state state = vmae_trainer_state(&s->trainer);
+    bool finished = false;
+    VMAE_TRY(vmae_state_reload(&state, s->checkpoint_path, s->run->identity, s->length.steps, &finished));
+    *first_step = s->length.steps;
+    if (finished)
+        return VMAE_OK;
+    VMAE_TRY(vmae_state_restore(&state, s->resume_path, first_step));
+    if (*first_step < 0)
+        *first_step = 0;
+    return VMAE_OK;
+}
+
 static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
 {
     const vmae_config *config = run->config;
@@ -225,12 +240,7 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     if (!(s->resume_path = vmae_run_path(run, "resume.safetensors")) ||
         !(s->checkpoint_path = vmae_run_path(run, "checkpoint.safetensors")))
         return VMAE_ENOMEM;
-    VMAE_TRY(vmae_trainer_restore(&s->trainer, s->resume_path, first_step));
-    if (*first_step < 0) {
-        bool finished = false;
-        VMAE_TRY(vmae_trainer_reload(&s->trainer, s->checkpoint_path, run->identity, s->length.steps, &finished));
-        *first_step = finished ? s->length.steps : 0;
-    }
+    VMAE_TRY(find_state(s, first_step));
     VMAE_TRY(vmae_measure_roof(s->trainer.be, s->trainer.precision, &s->roof));
     log_info("%s, %s; %.1f M parameters, %.2f GFLOP and %.0f MiB a pass; roof %.0f GFLOP/s", s->trainer.be->description,
              s->trainer.precision == VMAE_BF16 ? "bf16" : "f32", (double)vmae_params_numbers(s->trainer.params) / 1e6,
@@ -355,7 +365,8 @@ static vmae_status monitor(session *s, int64_t step)
 static vmae_status save(session *s, int64_t step)
 {
     VMAE_TRY(vmae_journal_sync(s->run->journal));
-    return vmae_trainer_save(&s->trainer, s->resume_path, s->run->identity, step);
+    const vmae_state state = vmae_trainer_state(&s->trainer);
+    return vmae_state_save(&state, s->resume_path, s->run->identity, step);
 }
 
 static bool monitor_is_due(const session *s, int64_t step)
@@ -426,15 +437,10 @@ static vmae_status train(session *s, int64_t first_step)
 /* The journal first, as in save(): what is finished is not trained again for metrics that a power cut took. */
 static vmae_status finish(session *s)
 {
+    const vmae_state state = vmae_trainer_state(&s->trainer);
     VMAE_TRY(vmae_journal_sync(s->run->journal));
-    VMAE_TRY(vmae_trainer_export(&s->trainer, s->checkpoint_path, s->run->identity, s->length.steps));
-    VMAE_TRY(vmae_run_artefact(s->run, "checkpoint", "checkpoint.safetensors"));
-    char *previous = vmae_run_path(s->run, "resume.safetensors.previous");
-    unlink(s->resume_path); /* they may be there or not: nothing depends on it */
-    if (previous)
-        unlink(previous);
-    free(previous);
-    return VMAE_OK;
+    VMAE_TRY(vmae_state_export(&state, s->checkpoint_path, s->run->identity, s->length.steps));
+    return vmae_run_artefact(s->run, "checkpoint", "checkpoint.safetensors");
 }
 
 static vmae_status pretrain_run(vmae_run *run)

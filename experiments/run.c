@@ -233,6 +233,18 @@ static void remove_torn_files(const vmae_run *run)
     vmae_list_free(names, count);
 }
 
+/* What a run resumes from is of no use once it is done. Not before: whoever is killed in between must find it. */
+static void remove_states(const vmae_run *run)
+{
+    static const char *const names[] = { "resume.safetensors", "resume.safetensors.previous" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = vmae_run_path(run, names[i]);
+        if (path)
+            unlink(path); /* it may be there or not: nothing depends on it */
+        free(path);
+    }
+}
+
 /* With the folder locked. */
 static vmae_status attempt(vmae_live_run *live)
 {
@@ -250,6 +262,8 @@ static vmae_status attempt(vmae_live_run *live)
     install_handlers(old);
     const vmae_status st = finish(live, live->run.protocol->run(&live->run));
     restore_handlers(old);
+    if (st == VMAE_OK)
+        remove_states(&live->run);
     return st;
 }
 

@@ -1,13 +1,16 @@
-/* run.h -- a run: one resolved config in its own folder, with log, journal, checkpoints, and attempts.
- *
- * Folder R/<identity>/ :
- *   config.cfg   the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes
- * it log.txt      what it said journal      what it measured (engine/core/journal.h) lock         held (flock) while a
- * process runs it; says who done.json    written last, atomically: {"identity", "protocol", "status": "done",
- * "metrics": {name: last value, where "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
- *                "checkpoint": {"path", "sha256", "bytes"}}.
- *                A run is finished if and only if it is there.
- *   checkpoint.safetensors, resume.safetensors, *.png  whatever the protocol makes */
+/* run.h -- a run: one resolved config in its own folder, with log, journal, checkpoints, and attempts. */
+/* clang-format off */
+/* Folder R/<identity>/ :
+ *   config.cfg  the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes it
+ *   log.txt     what it said
+ *   journal     what it measured (engine/core/journal.h)
+ *   lock        held (flock) while a process runs it; says who
+ *   done.json   written last, atomically: {"identity", "protocol", "status": "done", "metrics": {name: last value, where
+ *               "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
+ *               "checkpoint": {"path", "sha256", "bytes"}}. A run is finished if and only if it is there.
+ *   checkpoint.safetensors, *.png              whatever the protocol makes
+ *   resume.safetensors, its .previous          what it goes on from, until it is done */
+/* clang-format on */
 #ifndef VMAE_EXPERIMENTS_RUN_H
 #define VMAE_EXPERIMENTS_RUN_H
 

@@ -190,6 +190,37 @@ TEST(an_interrupted_probe_starts_again_and_gives_the_same)
     CHECK(same_rows(whole, run));
 }
 
+/* Features that are new in every epoch cost as much as the epoch: what is done is not done again. */
+TEST(an_interrupted_probe_with_augmentation_goes_on_and_gives_the_same)
+{
+    const char *whole = here("augmented-whole"), *run = here("augmented-run");
+#define AUGMENTED(folder) "probe", "-R", folder, encoder(), TINY_LABELLED, SHORT_PROBE, "probe.augment=true"
+    RUN_OK(AUGMENTED(whole));
+    RUN_CODE(130, &(launch){ .fault = "metrics 12 15" }, AUGMENTED(run));
+    CHECK_STR(vicmae_err(), "interrupted at epoch 2 of 8: the same command goes on from there");
+    /* the features of the validation split, then those of the third and fourth epoch */
+    RUN_CODE(130, &(launch){ .fault = "features 3 15" }, AUGMENTED(run));
+    CHECK_STR(vicmae_err(), "interrupted at epoch 3 of 8: the same command goes on from there");
+    RUN_CODE(-9, &(launch){ .fault = "metrics 30 9" }, AUGMENTED(run)); /* before the state of epoch 5 */
+    RUN_CODE(-9, &(launch){ .fault = "save 2 9" }, AUGMENTED(run));     /* between the two moves of epoch 6's */
+    RUN_CODE(-9, &(launch){ .fault = "done 1 9" }, AUGMENTED(run));
+    RUN_OK(AUGMENTED(run));
+    CHECK(same_rows(whole, run));
+    CHECK(!exists(in(run, "resume.safetensors")) && !exists(in(run, "resume.safetensors.previous")));
+    json_t *events = events_of(run);
+    const int64_t first[] = { 0, 12, 18, 24, 30, 48 };
+    int attempt = 0;
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *event = json_array_get(events, i);
+        if (strcmp(event_text(event, "type"), "attempt") != 0)
+            continue;
+        CHECK_EQ(json_integer_value(json_object_get(event, "first_step")), attempt < 6 ? first[attempt] : -1);
+        attempt++;
+    }
+    CHECK_EQ(attempt, 6);
+    json_decref(events);
+}
+
 TEST(a_random_encoder_is_a_baseline_of_its_own)
 {
     const char *a = here("random1"), *b = here("random2"), *c = here("random3");
