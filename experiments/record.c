@@ -101,8 +101,8 @@ static vmae_status warn_of_threads(const vmae_live_run *live)
     char *journal = vmae_run_path(&live->run, "journal");
     const vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
     if (st == VMAE_OK && now && *history.threads && strcmp(history.threads, now) != 0)
-        log_warn("this run began with threads=%s and goes on with %s: the same bits are promised for the same number "
-                 "of threads",
+        log_warn("the last attempt had %s compute threads, this one has %s: the same bits are promised for the same "
+                 "number of threads",
                  history.threads, now);
     vmae_history_release(&history);
     free(journal);

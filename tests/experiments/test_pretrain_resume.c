@@ -218,8 +218,9 @@ TEST(an_attempt_is_on_record_with_its_device_and_a_resume_on_other_threads_is_sa
     RUN_CODE(130, &(launch){ .fault = "metrics 5 15" }, "pretrain", "-R", folder, in(folder, "config.cfg"));
     CHECK(!strstr(vicmae_err(), "the same number of threads"));
     RUN_OK("pretrain", "-R", folder, in(folder, "config.cfg"), "threads=2");
-    CHECK_STR(vicmae_err(), "warning: this run began with threads=1 and goes on with 2: the same bits are promised for "
-                            "the same number of threads");
+    CHECK_STR(vicmae_err(),
+              "warning: the last attempt had 1 compute threads, this one has 2: the same bits are promised "
+              "for the same number of threads");
 }
 
 TEST(a_finished_run_is_not_repeated)
