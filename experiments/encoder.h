@@ -20,6 +20,24 @@ typedef struct vmae_encoder {
 vmae_status vmae_encoder_open(vmae_encoder *encoder, const vmae_config *config, vmae_pool pool);
 void vmae_encoder_close(vmae_encoder *encoder);
 
+/* Puts the device, its threads and what computes and decodes on it into the attempt's record. Before vmae_run_begin. */
+vmae_status vmae_record_device(vmae_run *run, const vmae_backend *be);
+
+/* Journals the loader's bad samples from the *recorded'th on. Returns st, its sentence as it was, or what failed in
+ * here if st is VMAE_OK. */
+vmae_status vmae_record_skipped(vmae_run *run, vmae_loader *loader, int64_t *recorded, vmae_status st);
+
+/* The classes that two splits have in common. */
+typedef struct vmae_classes {
+    int count;
+    int32_t *relabel; /* of the second split's labels to the first's; NULL: they agree */
+} vmae_classes;
+/* By name: a class without samples may be absent from val, but every class of val must be one of train's. Classes that
+ * are numbers (WebDataset .cls) are as many as the split with more has. VMAE_EUSER, naming the first class that
+ * differs, or the split that has no images, or fewer than 2 classes. */
+vmae_status vmae_classes_match(vmae_classes *classes, const vmae_dataset *train, const vmae_dataset *val);
+void vmae_classes_release(vmae_classes *classes); /* all zero is fine */
+
 typedef struct vmae_features {
     int64_t count, dim;
     int classes;
@@ -30,7 +48,9 @@ void vmae_features_release(vmae_features *features); /* all zero is fine */
 
 typedef struct vmae_feature_pass {
     const vmae_dataset *dataset;
-    vmae_augment augment; /* its size must be the model's */
+    int classes;            /* labels are below */
+    const int32_t *relabel; /* [dataset->classes], or NULL: labels stand as they are */
+    vmae_augment augment;   /* its size must be the model's */
     vmae_pool pool;
     int64_t batch, limit; /* limit 0: all samples */
     bool shuffle;         /* which samples a limit picks, and (never) their order's effect: fixed by seed */
@@ -40,10 +60,13 @@ typedef struct vmae_feature_pass {
     const char *what; /* for the progress line; NULL: silent */
 } vmae_feature_pass;
 
-/* One pass over a labelled dataset. run (may be NULL) gets the skipped samples. VMAE_EINTERRUPTED if the run was asked
- * to stop. */
+/* One pass over a labelled dataset. The run gets the skipped samples, also those on the way to a failure.
+ * VMAE_EINTERRUPTED if the run was asked to stop. */
 vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
                                   vmae_features *features);
+
+/* Values of a feature: the encoder's width, or 3 * S * S for pixels. */
+int64_t vmae_feature_width(const vmae_encoder *encoder);
 
 /* Weighted kNN (Wu et al. 2018; DINO): cosine similarity, the k nearest of the bank vote with exp(similarity /
  * temperature). *top1, *top5: fractions of the queries. prediction (NULL or [queries]) gets the class with most votes,

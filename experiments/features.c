@@ -3,6 +3,7 @@
 #include "engine/core/mem.h"
 #include "experiments/encoder.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,12 @@ void vmae_features_release(vmae_features *features)
     free(features->values);
     free(features->labels);
     *features = (vmae_features){ 0 };
+}
+
+int64_t vmae_feature_width(const vmae_encoder *encoder)
+{
+    const vmae_model_config *model = &encoder->model;
+    return encoder->params ? model->dim : 3 * model->image_size * model->image_size;
 }
 
 /* The graph of one batch; g NULL for pixels. */
@@ -33,7 +40,7 @@ static vmae_status extractor_open(extractor *x, const vmae_encoder *encoder, con
     const int64_t side = pass->augment.size;
     x->batch = pass->batch;
     x->pixels = 3 * side * side;
-    x->dim = encoder->params ? encoder->model.dim : x->pixels;
+    x->dim = vmae_feature_width(encoder);
     x->in = vmae_calloc((size_t)(x->batch * x->pixels), sizeof *x->in);
     x->out = vmae_calloc((size_t)(x->batch * x->dim), sizeof *x->out);
     if (!x->in || !x->out)
@@ -63,12 +70,20 @@ static vmae_status extractor_run(extractor *x, const float *images, int64_t coun
     return VMAE_OK;
 }
 
-static vmae_status record_skipped(vmae_loader *loader, vmae_run *run)
+vmae_status vmae_record_skipped(vmae_run *run, vmae_loader *loader, int64_t *recorded, vmae_status st)
 {
     vmae_bad_sample bad;
-    for (int64_t i = 0; run && i < vmae_loader_bad(loader, i, &bad, 1); i++)
-        VMAE_TRY(vmae_run_skipped(run, bad.dataset->description, bad.name, bad.reason));
-    return VMAE_OK;
+    vmae_status written = VMAE_OK;
+    char sentence[2048];
+    snprintf(sentence, sizeof sentence, "%s", vmae_error());
+    while (written == VMAE_OK && vmae_loader_bad(loader, *recorded, &bad, 1) > *recorded)
+        if ((written = vmae_run_skipped(run, bad.dataset->description, bad.name, bad.reason)) == VMAE_OK)
+            ++*recorded;
+    if (st == VMAE_OK)
+        return written;
+    if (written != VMAE_OK)
+        log_warn("%s", vmae_error()); /* the first failure is the one to report */
+    return vmae_fail(st, "%s", sentence);
 }
 
 static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pass *pass, vmae_features *f,
@@ -86,7 +101,8 @@ static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pa
         }
         if ((st = extractor_run(x, batch->view1, count, f->values + f->count * f->dim)) != VMAE_OK)
             break;
-        memcpy(f->labels + f->count, batch->labels, (size_t)count * sizeof *f->labels);
+        for (int64_t i = 0; i < count; i++)
+            f->labels[f->count + i] = pass->relabel ? pass->relabel[batch->labels[i]] : batch->labels[i];
         f->count += count;
         if (pass->what)
             vmae_progress_step(&progress, f->count, "features");
@@ -113,10 +129,8 @@ vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_featur
                                     .bad_limit = pass->bad_limit };
     extractor x = { 0 };
     vmae_loader *loader = NULL;
-    vmae_features f = { .classes = pass->dataset->classes };
-    if (pass->dataset->classes < 2)
-        return vmae_fail(VMAE_EUSER, "%s has %d classes; an evaluation needs at least 2", pass->dataset->description,
-                         pass->dataset->classes);
+    int64_t recorded = 0;
+    vmae_features f = { .classes = pass->classes };
     vmae_status st = extractor_open(&x, encoder, &fitted);
     if (st != VMAE_OK)
         goto done;
@@ -124,8 +138,8 @@ vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_featur
     f.values = vmae_calloc((size_t)(limit * f.dim), sizeof *f.values);
     f.labels = vmae_calloc((size_t)limit, sizeof *f.labels);
     st = !f.values || !f.labels ? VMAE_ENOMEM : vmae_loader_start(&loader, &spec);
-    if (st == VMAE_OK && (st = walk(&x, loader, &fitted, &f, limit)) == VMAE_OK)
-        st = record_skipped(loader, run);
+    if (st == VMAE_OK)
+        st = vmae_record_skipped(run, loader, &recorded, walk(&x, loader, &fitted, &f, limit));
 done:
     vmae_loader_stop(loader);
     extractor_release(&x);

@@ -68,6 +68,9 @@ static vmae_status read_event(reader *r, const vmae_record *record)
                          error.text);
     const char *type = text_of(event, "type");
     if (strcmp(type, "attempt") == 0) {
+        const char *threads = text_of(json_object_get(event, "machine"), "threads");
+        if (*threads)
+            copy_text(history->threads, sizeof history->threads, threads);
         st = add_attempt(r, record->offset, event);
     } else if (strcmp(type, "run") == 0) {
         copy_text(history->identity, sizeof history->identity, text_of(event, "identity"));

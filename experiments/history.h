@@ -18,6 +18,7 @@ typedef struct vmae_last_value {
 typedef struct vmae_history {
     int attempts;
     char identity[VMAE_HASH_HEX]; /* "" if no "run" event was written */
+    char threads[16];             /* of the last attempt that said (machine facts); "" if none did */
     char status[16];              /* how the last attempt ended; "" if it did not say (it runs, or was killed) */
     const char *message;          /* its message; "" if there is none */
     int64_t last_step;            /* the largest step that counts; 0 without metrics */

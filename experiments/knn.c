@@ -11,7 +11,6 @@ static vmae_status knn_run(vmae_run *run)
 {
     vmae_features train = { 0 }, val = { 0 };
     double top1 = 0.0, top5 = 0.0;
-    VMAE_TRY(vmae_run_begin(run, 0));
     vmae_status st = vmae_evaluation_features(run, &train, &val);
     if (st == VMAE_OK)
         st = vmae_knn_classify(&train, &val, vmae_config_int(run->config, "knn.k"),

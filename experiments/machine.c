@@ -4,6 +4,7 @@
 #include "revision.h"
 
 #include <openssl/crypto.h>
+#include <png.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,8 +63,9 @@ json_t *vmae_machine_facts(void)
         put(facts, "kernel", text);
     }
     put(facts, "compiler", VMAE_COMPILER);
-    snprintf(text, sizeof text, "%s, zlib %s, jansson %s, %s", OpenSSL_version(OPENSSL_VERSION), zlibVersion(),
-             JANSSON_VERSION, VMAE_LIBRARIES);
+    snprintf(text, sizeof text, "%s, zlib %s, jansson %s, libpng %s, libconfig %s (headers)",
+             OpenSSL_version(OPENSSL_VERSION), zlibVersion(), jansson_version_str(), png_get_libpng_ver(NULL),
+             VMAE_LIBCONFIG_VERSION);
     put(facts, "libraries", text);
     return facts;
 }

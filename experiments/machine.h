@@ -5,7 +5,8 @@
 #include <jansson.h>
 
 /* {"cpu", "cores", "memory_bytes", "os", "kernel", "compiler", "libraries"}, all text; what cannot be found out is left
- * out. A new reference, or NULL without memory. */
+ * out. What only the engine knows (device, threads, its libraries) is added by experiments/device.c. A new reference,
+ * or NULL without memory. */
 json_t *vmae_machine_facts(void);
 
 /* The kernel's id of this boot, or "": a pid means something only together with it. */

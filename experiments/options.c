@@ -21,7 +21,8 @@ const vmae_option vmae_common_options[] = {
     STRING("device", SPEED, "auto", "auto, cpu or cuda:N"),
     CHOICE("precision", ID, "auto", "auto f32 bf16",
            "of matrix products and stored activations; auto: bf16 where it is fast"),
-    INTEGER("threads", SPEED, "0", 0, 1024, NULL, "compute threads; 0: all cores"),
+    INTEGER("threads", SPEED, "0", 0, 1024, NULL,
+            "compute threads; 0: all cores. Others may change last bits (docs/numerics.md)"),
     STRING("data_root", SPEED, "", "folder that relative dataset paths start from"),
     INTEGER("loader.threads", SPEED, "1", 1, 256, NULL, "threads that decode and augment"),
     INTEGER("loader.prefetch", SPEED, "4", 1, 1024, "batches", "finished batches held at most"),
@@ -66,6 +67,7 @@ const vmae_option vmae_model_options[] = {
     BOOLEAN(prefix ".crop", ID, "true", "random resized crop"),                                                        \
         REAL(prefix ".crop_area_min", ID, spatial_area, 0.0001, 1, NULL, "least area of a crop over the image's"),     \
         REAL(prefix ".crop_area_max", ID, "1", 0.0001, 1, NULL, "largest area of a crop"),                             \
+        CHOICE(prefix ".filter", ID, "bicubic", "bicubic bilinear", "of resizing, antialiased"),                       \
         BOOLEAN(prefix ".flip", ID, "true", "left-right flip with probability 0.5"),                                   \
         BOOLEAN(prefix ".colour", ID, colour, "jitter, grey, blur and solarisation at all"),                           \
         REAL(prefix ".jitter_p", ID, "0.8", 0, 1, NULL, "probability of colour jitter"),                               \
@@ -115,9 +117,10 @@ const vmae_option vmae_pretrain_options[] = {
     REAL("train.clip_grad", ID, "0", 0, 1e9, NULL, "largest gradient norm; 0: no clipping"),
     REAL("checkpoint.every", SPEED, "1", 0.001, 1e9, "epochs", "how often the state to resume from is saved"),
     DATASET("monitor", "none", "val",
-            "labelled images for kNN during pre-training (queries; its train split is the bank)"),
+            "labelled images for kNN during pre-training (queries; its train split is the bank); part of the run: its "
+            "numbers are results"),
     REAL("monitor.every", SPEED, "10", 0.001, 1e9, "epochs", "how often"),
-    INTEGER("monitor.bank", SPEED, "2000", 10, 1e9, "images", "labelled images that vote"),
+    INTEGER("monitor.bank", ID, "2000", 10, 1e9, "images", "labelled images that vote"),
     END
 };
 
@@ -127,7 +130,8 @@ const vmae_option vmae_eval_options[] = {
     STRING("parent", ID, "", "identity of the run that made the checkpoint, or the file's hash; filled in"),
     CHOICE("features.pool", ID, "mean", "mean max gem cls",
            "mean: average of patch tokens; cls: the class token (MAE's protocol)"),
-    INTEGER("features.batch", SPEED, "256", 1, 1e6, "images", "images of one forward pass"),
+    INTEGER("features.batch", SPEED, "256", 1, 1e6, "images",
+            "images of one forward pass; in bf16 it may change last digits"),
     DATASET("dataset", "none", "train", "labelled images"),
     STRING("dataset.val_split", ID, "val", "split that is evaluated"),
     INTEGER("dataset.val_limit", ID, "0", 0, 1e12, "samples", "evaluate on the first so many; 0: all"),
@@ -155,7 +159,7 @@ const vmae_option vmae_knn_options[] = {
 const vmae_option vmae_picture_options[] = {
     INTEGER("reconstruct.count", ID, "8", 1, 1000, "images", "rows of the grid"),
     REAL("reconstruct.mask_ratio", ID, "0.75", 0, 0.99, NULL, "fraction of patches removed"),
-    INTEGER("reconstruct.zoom", SPEED, "0", 0, 64, NULL,
+    INTEGER("reconstruct.zoom", ID, "0", 0, 64, NULL,
             "pixels a side that an image pixel becomes; 0: so that tiles are about 128 pixels wide"),
     END
 };

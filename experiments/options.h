@@ -31,8 +31,8 @@ vmae_status vmae_options_dataset(const vmae_config *config, const char *prefix, 
 /* The same, opened; a failure says which prefix, and where it was set. */
 vmae_status vmae_options_open_dataset(const vmae_config *config, const char *prefix, const char *split,
                                       vmae_dataset **dataset);
-/* The evaluation transform at model.image_size: resize and centre crop, normalised. */
-vmae_augment vmae_options_evaluation(const vmae_config *config);
+/* The evaluation transform to so many pixels a side: resize and centre crop, normalised. */
+vmae_augment vmae_options_evaluation(int64_t size);
 /* The augmentation under a prefix ("augment.frames", "augment.images") of view 0 or 1. */
 void vmae_options_augment(const vmae_config *config, const char *prefix, int view, vmae_augment *augment);
 

@@ -159,11 +159,12 @@ static float number(const vmae_config *config, const char *prefix, const char *n
 void vmae_options_augment(const vmae_config *config, const char *prefix, int view, vmae_augment *augment)
 {
     const bool colour = vmae_config_bool(config, key(prefix, "colour"));
-    *augment = vmae_options_evaluation(config);
+    *augment = vmae_options_evaluation(vmae_config_int(config, "model.image_size"));
     augment->crop_ratio = 1.0f;
     augment->crop = vmae_config_bool(config, key(prefix, "crop"));
     augment->crop_area_min = number(config, prefix, "crop_area_min");
     augment->crop_area_max = number(config, prefix, "crop_area_max");
+    augment->bicubic = strcmp(vmae_config_text(config, key(prefix, "filter")), "bicubic") == 0;
     augment->flip = vmae_config_bool(config, key(prefix, "flip"));
     if (!colour)
         return;
@@ -180,11 +181,10 @@ void vmae_options_augment(const vmae_config *config, const char *prefix, int vie
     augment->released = vmae_config_bool(config, key(prefix, "released"));
 }
 
-vmae_augment vmae_options_evaluation(const vmae_config *config)
+vmae_augment vmae_options_evaluation(int64_t size)
 {
-    const int size = (int)vmae_config_int(config, "model.image_size");
     /* 224 is cut from 256 as everywhere; small images are used whole. */
-    vmae_augment augment = { .size = size,
+    vmae_augment augment = { .size = (int)size,
                              .bicubic = true,
                              .crop_area_min = 1.0f,
                              .crop_area_max = 1.0f,

@@ -4,6 +4,7 @@
 
 #include "engine/core/log.h"
 #include "experiments/dataset_facts.h"
+#include "experiments/history.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +19,34 @@ static const vmae_option *const tables[] = { vmae_common_options, vmae_model_opt
 static bool is_none(const vmae_config *config, const char *kind)
 {
     return strcmp(vmae_config_text(config, kind), "none") == 0;
+}
+
+/* A window too short for the separation makes every clip a bad one. */
+static vmae_status check_frames(const vmae_config *config)
+{
+    const bool distant = strcmp(vmae_config_text(config, "frames.sampling"), "distant") == 0;
+    const int64_t window = vmae_config_int(config, "frames.window"),
+                  needed = distant ? 2 : vmae_config_int(config, "frames.delta") + 1;
+    if (window == 0 || window >= needed)
+        return VMAE_OK;
+    return vmae_config_refuse(config, "frames.window", "%s sampling%s needs a window of at least %lld frames, or 0",
+                              vmae_config_text(config, "frames.sampling"), distant ? "" : " with this frames.delta",
+                              (long long)needed);
+}
+
+static vmae_status check_augmentation(const vmae_config *config)
+{
+    static const char *const ranges[][2] = {
+        { "augment.frames.crop_area_min", "augment.frames.crop_area_max" },
+        { "augment.images.crop_area_min", "augment.images.crop_area_max" },
+        { "augment.frames.blur_sigma_min", "augment.frames.blur_sigma_max" },
+        { "augment.images.blur_sigma_min", "augment.images.blur_sigma_max" },
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (vmae_config_float(config, ranges[i][0]) > vmae_config_float(config, ranges[i][1]))
+            return vmae_config_refuse(config, ranges[i][0], "it must not exceed %s, %g", ranges[i][1],
+                                      vmae_config_float(config, ranges[i][1]));
+    return VMAE_OK;
 }
 
 static vmae_status pretrain_resolve(vmae_config *config)
@@ -38,11 +67,8 @@ static vmae_status pretrain_resolve(vmae_config *config)
         return vmae_config_refuse(config, "loss.lambda_until",
                                   "the ramp of lambda would end before it starts, at epoch %g",
                                   vmae_config_float(config, "loss.lambda_from"));
-    const char *const augments[] = { "augment.frames.crop_area_min", "augment.frames.crop_area_max",
-                                     "augment.images.crop_area_min", "augment.images.crop_area_max" };
-    for (int i = 0; i < 4; i += 2)
-        if (vmae_config_float(config, augments[i]) > vmae_config_float(config, augments[i + 1]))
-            return vmae_config_refuse(config, augments[i], "it must not exceed %s", augments[i + 1]);
+    VMAE_TRY(check_frames(config));
+    VMAE_TRY(check_augmentation(config));
     VMAE_TRY(vmae_options_resolve_model(config));
     return vmae_options_resolve_precision(config);
 }
@@ -56,8 +82,9 @@ static vmae_status each_dataset(const vmae_config *config, vmae_hash *hash, int6
         bool used, trains;
     } all[] = { { "data.images", "data.images.kind", NULL, "images", ratio > 0.0, true },
                 { "data.videos", "data.videos.kind", NULL, "videos", ratio < 1.0, true },
+                { "monitor", "monitor.kind", "train", "monitor.bank", true, false },
                 { "monitor", "monitor.kind", NULL, "monitor", true, false } };
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         vmae_dataset_spec spec;
         vmae_dataset_facts facts;
         char *path = NULL;
@@ -123,6 +150,7 @@ typedef struct session {
     vmae_ramp ramp;
     char *resume_path, *checkpoint_path;
     vmae_dataset *bank, *queries; /* of the monitor; NULL without one */
+    vmae_classes classes;         /* theirs */
     double roof;                  /* GFLOP/s */
     double waited;                /* loader seconds accounted for */
     int64_t skipped;              /* bad samples journalled */
@@ -141,6 +169,9 @@ static vmae_status open_monitor(session *s)
         return VMAE_OK;
     VMAE_TRY(vmae_options_open_dataset(s->config, "monitor", "train", &s->bank));
     VMAE_TRY(vmae_options_open_dataset(s->config, "monitor", NULL, &s->queries));
+    const vmae_status st = vmae_classes_match(&s->classes, s->bank, s->queries);
+    if (st != VMAE_OK)
+        return vmae_fail_in(st, "%s: monitor", vmae_config_origin(s->config, "monitor.kind"));
     return vmae_run_dataset(s->run, "monitor", s->queries->description, s->queries->fingerprint);
 }
 
@@ -171,6 +202,21 @@ static vmae_status start_loader(session *s, int64_t first_step)
     return vmae_loader_start(&s->loader, &spec);
 }
 
+/* The export first: it is newer than any state. */
+static vmae_status find_state(session *s, int64_t *first_step)
+{
+    const vmae_state state = vmae_trainer_state(&s->trainer);
+    bool finished = false;
+    VMAE_TRY(vmae_state_reload(&state, s->checkpoint_path, s->run->identity, s->length.steps, &finished));
+    *first_step = s->length.steps;
+    if (finished)
+        return VMAE_OK;
+    VMAE_TRY(vmae_state_restore(&state, s->resume_path, first_step));
+    if (*first_step < 0)
+        *first_step = 0;
+    return VMAE_OK;
+}
+
 static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
 {
     const vmae_config *config = run->config;
@@ -178,6 +224,7 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     s->config = config;
     VMAE_TRY(open_data(s));
     VMAE_TRY(vmae_trainer_open(&s->trainer, config));
+    VMAE_TRY(vmae_record_device(run, s->trainer.be));
     const double batch = (double)(s->trainer.pairs * s->trainer.accum);
     s->schedule = (vmae_schedule){ .lr = vmae_config_float(config, "train.blr") * batch / 256.0,
                                    .min_lr = vmae_config_float(config, "train.min_lr"),
@@ -193,12 +240,7 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     if (!(s->resume_path = vmae_run_path(run, "resume.safetensors")) ||
         !(s->checkpoint_path = vmae_run_path(run, "checkpoint.safetensors")))
         return VMAE_ENOMEM;
-    VMAE_TRY(vmae_trainer_restore(&s->trainer, s->resume_path, first_step));
-    if (*first_step < 0) {
-        bool finished = false;
-        VMAE_TRY(vmae_trainer_reload(&s->trainer, s->checkpoint_path, run->identity, s->length.steps, &finished));
-        *first_step = finished ? s->length.steps : 0;
-    }
+    VMAE_TRY(find_state(s, first_step));
     VMAE_TRY(vmae_measure_roof(s->trainer.be, s->trainer.precision, &s->roof));
     log_info("%s, %s; %.1f M parameters, %.2f GFLOP and %.0f MiB a pass; roof %.0f GFLOP/s", s->trainer.be->description,
              s->trainer.precision == VMAE_BF16 ? "bf16" : "f32", (double)vmae_params_numbers(s->trainer.params) / 1e6,
@@ -213,6 +255,7 @@ static void session_close(session *s)
     vmae_pretrain_data_close(&s->data);
     vmae_dataset_close(s->bank);
     vmae_dataset_close(s->queries);
+    vmae_classes_release(&s->classes);
     free(s->resume_path);
     free(s->checkpoint_path);
 }
@@ -258,16 +301,6 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
     return VMAE_OK;
 }
 
-static vmae_status journal_skipped(session *s)
-{
-    vmae_bad_sample bad;
-    while (vmae_loader_bad(s->loader, s->skipped, &bad, 1) > s->skipped) {
-        VMAE_TRY(vmae_run_skipped(s->run, bad.dataset->description, bad.name, bad.reason));
-        s->skipped++;
-    }
-    return VMAE_OK;
-}
-
 static vmae_status journal_step(session *s, int64_t step, const step_result *r)
 {
     const double images = 2.0 * (double)(s->trainer.pairs * s->trainer.accum),
@@ -284,7 +317,7 @@ static vmae_status journal_step(session *s, int64_t step, const step_result *r)
                                     { "roof_fraction", gflops / s->roof },
                                     { "loader_wait_fraction", r->waited / r->seconds },
                                     { "mem_bytes", resident_bytes() } };
-    VMAE_TRY(journal_skipped(s));
+    VMAE_TRY(vmae_record_skipped(s->run, s->loader, &s->skipped, VMAE_OK));
     if (step % s->every_log != 0 && step != s->length.steps)
         return VMAE_OK;
     return vmae_run_metrics(s->run, step, metrics, sizeof metrics / sizeof *metrics);
@@ -301,7 +334,8 @@ static vmae_status monitor(session *s, int64_t step)
                                    .precision = s->trainer.precision,
                                    .borrowed = true };
     vmae_feature_pass pass = { .dataset = s->bank,
-                               .augment = vmae_options_evaluation(s->config),
+                               .classes = s->classes.count,
+                               .augment = vmae_options_evaluation(s->trainer.config.image_size),
                                .pool = VMAE_POOL_MEAN,
                                .batch = 256,
                                .limit = vmae_config_int(s->config, "monitor.bank"),
@@ -312,6 +346,7 @@ static vmae_status monitor(session *s, int64_t step)
                                .bad_limit = vmae_config_int(s->config, "loader.bad_limit") };
     vmae_status st = vmae_extract_features(&encoder, &pass, s->run, &bank);
     pass.dataset = s->queries;
+    pass.relabel = s->classes.relabel;
     if (st == VMAE_OK)
         st = vmae_extract_features(&encoder, &pass, s->run, &queries);
     if (st == VMAE_OK)
@@ -326,63 +361,86 @@ static vmae_status monitor(session *s, int64_t step)
     return st;
 }
 
-/* The step's failure, once the samples skipped on the way to it are journalled. */
-static vmae_status give_up(session *s, vmae_status st, int64_t step)
-{
-    char sentence[2048];
-    snprintf(sentence, sizeof sentence, "%s", vmae_error());
-    if (journal_skipped(s) != VMAE_OK)
-        log_warn("%s", vmae_error()); /* the step's failure is the one to report */
-    return vmae_fail(st, "step %lld: %s", (long long)step, sentence);
-}
-
 /* The journal goes first: what is resumed from must not be newer than the metrics that lead to it. */
 static vmae_status save(session *s, int64_t step)
 {
     VMAE_TRY(vmae_journal_sync(s->run->journal));
-    return vmae_trainer_save(&s->trainer, s->resume_path, s->run->identity, step);
+    const vmae_state state = vmae_trainer_state(&s->trainer);
+    return vmae_state_save(&state, s->resume_path, s->run->identity, step);
+}
+
+static bool monitor_is_due(const session *s, int64_t step)
+{
+    return s->bank && step > 0 && (step % s->every_monitor == 0 || step == s->length.steps);
+}
+
+/* A stop between a step and its monitor leaves a state without it: the next attempt owes it. What an earlier attempt
+ * has journalled stands. */
+static vmae_status monitor_owed(session *s, int64_t step)
+{
+    vmae_history history = { 0 };
+    bool owed = true;
+    if (!monitor_is_due(s, step))
+        return VMAE_OK;
+    char *journal = vmae_run_path(s->run, "journal");
+    vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
+    for (size_t i = 0; i < history.metric_count; i++)
+        if (strcmp(history.metrics[i].name, "knn_top1") == 0)
+            owed = history.metrics[i].step < step;
+    vmae_history_release(&history);
+    free(journal);
+    return st == VMAE_OK && owed ? monitor(s, step) : st;
+}
+
+/* Steps and their monitors; *step is the last that is finished. VMAE_EINTERRUPTED: it is to be saved. */
+static vmae_status take_steps(session *s, vmae_progress *progress, int64_t *step)
+{
+    VMAE_TRY(monitor_owed(s, *step));
+    while (*step < s->length.steps) {
+        step_result result;
+        const vmae_status st = train_step(s, *step, &result);
+        if (st != VMAE_OK)
+            return vmae_fail_in(vmae_record_skipped(s->run, s->loader, &s->skipped, st), "step %lld", (long long)*step);
+        ++*step;
+        VMAE_TRY(journal_step(s, *step, &result));
+        vmae_progress_step(progress, *step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,
+                           result.losses.recon, result.lambda, result.losses.contrast,
+                           2.0 * (double)(s->trainer.pairs * s->trainer.accum) / result.seconds);
+        const bool last = *step == s->length.steps, due = monitor_is_due(s, *step);
+        if (vmae_run_stop_requested() && (due || !last)) /* what is left of the last step is too short to leave */
+            return VMAE_EINTERRUPTED;
+        if (due)
+            VMAE_TRY(monitor(s, *step));
+        if (*step % s->every_checkpoint == 0 && !last)
+            VMAE_TRY(save(s, *step));
+    }
+    return VMAE_OK;
 }
 
 static vmae_status train(session *s, int64_t first_step)
 {
     vmae_progress progress;
+    int64_t step = first_step;
     vmae_progress_begin(&progress, "pretrain", first_step, s->length.steps);
-    for (int64_t step = first_step; step < s->length.steps;) {
-        step_result result;
-        const vmae_status st = train_step(s, step, &result);
-        if (st != VMAE_OK)
-            return give_up(s, st, step);
-        step++;
-        VMAE_TRY(journal_step(s, step, &result));
-        vmae_progress_step(&progress, step, "loss %.4f = recon %.4f + %.3g x %.4f, %.0f images/s", result.losses.total,
-                           result.losses.recon, result.lambda, result.losses.contrast,
-                           2.0 * (double)(s->trainer.pairs * s->trainer.accum) / result.seconds);
-        if (s->bank && (step % s->every_monitor == 0 || step == s->length.steps))
-            VMAE_TRY(monitor(s, step));
-        const bool stop = vmae_run_stop_requested() && step < s->length.steps;
-        if (stop || (step % s->every_checkpoint == 0 && step < s->length.steps))
-            VMAE_TRY(save(s, step));
-        if (stop) {
-            vmae_progress_end(&progress);
-            return vmae_fail(VMAE_EINTERRUPTED,
-                             "interrupted; saved at step %lld of %lld: the same command goes on from there",
-                             (long long)step, (long long)s->length.steps);
-        }
-    }
+    const vmae_status st = take_steps(s, &progress, &step);
+    if (st != VMAE_OK && st != VMAE_EINTERRUPTED)
+        return st;
     vmae_progress_end(&progress);
-    return VMAE_OK;
+    if (st == VMAE_OK)
+        return VMAE_OK;
+    if (step > first_step)
+        VMAE_TRY(save(s, step));
+    return vmae_fail(VMAE_EINTERRUPTED, "interrupted; saved at step %lld of %lld: the same command goes on from there",
+                     (long long)step, (long long)s->length.steps);
 }
 
+/* The journal first, as in save(): what is finished is not trained again for metrics that a power cut took. */
 static vmae_status finish(session *s)
 {
-    VMAE_TRY(vmae_trainer_export(&s->trainer, s->checkpoint_path, s->run->identity, s->length.steps));
-    VMAE_TRY(vmae_run_artefact(s->run, "checkpoint", "checkpoint.safetensors"));
-    char *previous = vmae_run_path(s->run, "resume.safetensors.previous");
-    unlink(s->resume_path); /* they may be there or not: nothing depends on it */
-    if (previous)
-        unlink(previous);
-    free(previous);
-    return VMAE_OK;
+    const vmae_state state = vmae_trainer_state(&s->trainer);
+    VMAE_TRY(vmae_journal_sync(s->run->journal));
+    VMAE_TRY(vmae_state_export(&state, s->checkpoint_path, s->run->identity, s->length.steps));
+    return vmae_run_artefact(s->run, "checkpoint", "checkpoint.safetensors");
 }
 
 static vmae_status pretrain_run(vmae_run *run)

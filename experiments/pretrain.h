@@ -5,6 +5,7 @@
 #include "engine/optim/optimizer.h"
 #include "engine/optim/schedule.h"
 #include "experiments/encoder.h"
+#include "experiments/state.h"
 
 /* ---- data: images, videos, or both in one batch ---- */
 
@@ -51,19 +52,8 @@ vmae_status vmae_trainer_pass(vmae_trainer *trainer, const float *images, int64_
 /* The optimiser's step after `accum` passes. VMAE_EDIVERGED, before anything has changed, if a gradient is not finite;
  * names it, and the op that first went bad. */
 vmae_status vmae_trainer_step(vmae_trainer *trainer, double lr, double *grad_norm);
-/* The state to resume from: parameters, moments, step. The file before it is kept as "<path>.previous". */
-vmae_status vmae_trainer_save(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
-/* Restores it, from the file before if the newest is damaged (and says so; the damaged one is then gone, so that the
- * next save cannot push out the good one). *step = -1 if there is none. VMAE_EDATA or VMAE_EUSER if neither can be
- * used. */
-vmae_status vmae_trainer_restore(vmae_trainer *trainer, const char *path, int64_t *step);
-/* For a run that was killed between its export and its end: the parameters of an export of this run after `step` steps,
- * at path. *found false, and nothing changed, if there is none such. Not a state to train on from: it has no moments.
- */
-vmae_status vmae_trainer_reload(vmae_trainer *trainer, const char *path, const char *identity, int64_t step,
-                                bool *found);
-/* The model alone, as others read it. */
-vmae_status vmae_trainer_export(const vmae_trainer *trainer, const char *path, const char *identity, int64_t step);
+/* What of it goes into files. */
+vmae_state vmae_trainer_state(const vmae_trainer *trainer);
 
 /* What matrix products of this type reach on this machine: the best of a few 1024^3 products, in GFLOP/s. About 0.1 s.
  */

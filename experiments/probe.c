@@ -1,11 +1,11 @@
 /* probe.c -- the linear probe: a frozen encoder, BatchNorm without affine, one linear layer (MAE's protocol,
  * recipes.md 2.2). */
 #include "experiments/evaluate.h"
+#include "experiments/state.h"
 
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
 #include "engine/core/rng.h"
-#include "engine/optim/optimizer.h"
 #include "engine/optim/schedule.h"
 
 #include <math.h>
@@ -75,9 +75,9 @@ static vmae_tensor *record_logits(const head *h, vmae_graph *g, vmae_tensor *x, 
                        vmae_use_param(g, h->params, "head.1.bias", VMAE_F32), NULL, VMAE_F32);
 }
 
-static vmae_status head_open(head *h, vmae_backend *be, const vmae_config *config, const vmae_features *train,
-                             const vmae_features *val)
+static vmae_status head_open(head *h, const vmae_evaluation *e, const vmae_config *config)
 {
+    vmae_backend *be = e->encoder.be;
     const bool lars = strcmp(vmae_config_text(config, "probe.optimizer"), "lars") == 0;
     const vmae_optimizer_config optimizer = { .method = lars ? VMAE_LARS : VMAE_SGD,
                                               .weight_decay = vmae_config_float(config, "probe.weight_decay"),
@@ -85,13 +85,13 @@ static vmae_status head_open(head *h, vmae_backend *be, const vmae_config *confi
                                               .trust = 0.001 };
     const int64_t batch = vmae_config_int(config, "probe.batch");
     h->be = be;
-    h->rows = batch < train->count ? batch : train->count;
-    h->score_rows = val->count < 1024 ? val->count : 1024;
-    h->dim = train->dim;
-    h->classes = train->classes;
+    h->rows = batch < e->train->count ? batch : e->train->count;
+    h->score_rows = e->val->count < 1024 ? e->val->count : 1024;
+    h->dim = vmae_feature_width(&e->encoder);
+    h->classes = e->classes.count;
     if (h->rows < 2)
         return vmae_fail(VMAE_EUSER, "the training split has %lld images; BatchNorm needs at least 2",
-                         (long long)train->count);
+                         (long long)e->train->count);
     if (!(h->params = vmae_params_new()) || !(h->train = vmae_graph_new(be, VMAE_F32)) ||
         !(h->score = vmae_graph_new(be, VMAE_F32)))
         return VMAE_ENOMEM;
@@ -164,7 +164,8 @@ typedef struct session {
     float *x; /* host: one batch */
     int32_t *labels;
     float *logits;
-    int64_t epochs_done, epoch_steps, steps;
+    int64_t first_epoch, epochs, epoch_steps;
+    char *resume_path; /* NULL: the features are cached, and the probe is short enough to start again */
 } session;
 
 /* With augmentation the training features are new in every epoch. */
@@ -179,7 +180,7 @@ static vmae_status training_features(session *s, int64_t epoch)
         pass.augment.crop_area_min = 0.08f;
         pass.augment.crop_area_max = 1.0f;
         pass.seed = (uint64_t)vmae_config_int(s->config, "seed") + ((uint64_t)epoch << 32);
-        pass.what = epoch == 0 ? pass.what : NULL;
+        pass.what = epoch == s->first_epoch ? pass.what : NULL;
     }
     vmae_features_release(&s->train);
     return vmae_extract_features(&s->evaluation.encoder, &pass, s->run, &s->train);
@@ -231,38 +232,73 @@ static vmae_status train_epoch(session *s, int64_t epoch, const vmae_schedule *s
     return VMAE_OK;
 }
 
+static vmae_state state_of(const session *s)
+{
+    return (vmae_state){ .params = s->head.params, .optimizer = s->head.optimizer, .batches_a_step = 1 };
+}
+
+static vmae_status save(const session *s, int64_t epochs)
+{
+    const vmae_state state = state_of(s);
+    if (!s->resume_path)
+        return VMAE_OK;
+    VMAE_TRY(vmae_journal_sync(s->run->journal)); /* what is resumed from must not be newer than its metrics */
+    return vmae_state_save(&state, s->resume_path, s->run->identity, epochs * s->epoch_steps);
+}
+
+/* An epoch with its metrics; after the last, and every so often, with the validation split's. */
+static vmae_status run_epoch(session *s, int64_t epoch, const vmae_schedule *schedule, vmae_progress *progress)
+{
+    const double every = vmae_config_float(s->config, "probe.eval_every");
+    const bool last = epoch + 1 == s->epochs,
+               scored = last || floor((double)(epoch + 1) / every) > floor((double)epoch / every);
+    double loss = 0.0, accuracy = 0.0, lr = 0.0;
+    score val = { 0 };
+    VMAE_TRY(train_epoch(s, epoch, schedule, &loss, &accuracy, &lr));
+    if (scored)
+        VMAE_TRY(score_features(&s->head, &s->val, &val));
+    const vmae_metric metrics[] = { { "loss", loss },     { "lr", lr },         { "train_top1", accuracy },
+                                    { "top1", val.top1 }, { "top5", val.top5 }, { "val_loss", val.loss } };
+    VMAE_TRY(vmae_run_metrics(s->run, (epoch + 1) * s->epoch_steps, metrics, scored ? 6 : 3));
+    VMAE_TRY(save(s, epoch + 1));
+    vmae_progress_step(progress, epoch + 1, "loss %.4f, top-1 %.2f %% (train)", loss, 100 * accuracy);
+    if (last)
+        log_info("probe: top-1 %.2f %%, top-5 %.2f %% on %lld images", 100 * val.top1, 100 * val.top5,
+                 (long long)s->val.count);
+    return VMAE_OK;
+}
+
 static vmae_status train_head(session *s)
 {
-    const vmae_config *config = s->config;
-    const double epochs = vmae_config_float(config, "probe.epochs"),
-                 every = vmae_config_float(config, "probe.eval_every");
-    const int64_t total = (int64_t)ceil(epochs - 1e-9);
-    const vmae_schedule schedule = { .lr = vmae_config_float(config, "probe.blr") * (double)s->head.rows / 256.0,
-                                     .warmup_epochs = vmae_config_float(config, "probe.warmup_epochs"),
-                                     .epochs = epochs };
+    const vmae_schedule schedule = { .lr = vmae_config_float(s->config, "probe.blr") * (double)s->head.rows / 256.0,
+                                     .warmup_epochs = vmae_config_float(s->config, "probe.warmup_epochs"),
+                                     .epochs = vmae_config_float(s->config, "probe.epochs") };
     vmae_progress progress;
-    vmae_progress_begin(&progress, "probe", 0, total);
-    for (int64_t epoch = 0; epoch < total; epoch++) {
-        double loss = 0.0, accuracy = 0.0, lr = 0.0;
-        score val = { 0 };
-        if (vmae_run_stop_requested())
-            return vmae_fail(VMAE_EINTERRUPTED,
-                             "interrupted at epoch %lld of %lld: the same command starts the probe again",
-                             (long long)epoch, (long long)total);
-        VMAE_TRY(train_epoch(s, epoch, &schedule, &loss, &accuracy, &lr));
-        const int64_t step = (epoch + 1) * s->epoch_steps;
-        const bool scored = epoch + 1 == total || floor((double)(epoch + 1) / every) > floor((double)epoch / every);
-        if (scored)
-            VMAE_TRY(score_features(&s->head, &s->val, &val));
-        const vmae_metric metrics[] = { { "loss", loss },     { "lr", lr },         { "train_top1", accuracy },
-                                        { "top1", val.top1 }, { "top5", val.top5 }, { "val_loss", val.loss } };
-        VMAE_TRY(vmae_run_metrics(s->run, step, metrics, scored ? 6 : 3));
-        vmae_progress_step(&progress, epoch + 1, "loss %.4f, top-1 %.2f %% (train)", loss, 100 * accuracy);
-        if (epoch + 1 == total)
-            log_info("probe: top-1 %.2f %%, top-5 %.2f %% on %lld images", 100 * val.top1, 100 * val.top5,
-                     (long long)s->val.count);
+    vmae_progress_begin(&progress, "probe", s->first_epoch, s->epochs);
+    for (int64_t epoch = s->first_epoch; epoch < s->epochs; epoch++) {
+        vmae_status st = VMAE_EINTERRUPTED;
+        if (!vmae_run_stop_requested())
+            st = run_epoch(s, epoch, &schedule, &progress);
+        if (st == VMAE_EINTERRUPTED)
+            return vmae_fail(st, "interrupted at epoch %lld of %lld: the same command %s", (long long)epoch,
+                             (long long)s->epochs, s->resume_path ? "goes on from there" : "starts the probe again");
+        VMAE_TRY(st);
     }
     vmae_progress_end(&progress);
+    return VMAE_OK;
+}
+
+/* With augmentation every epoch walks through the encoder: days at the paper's scale. */
+static vmae_status find_state(session *s)
+{
+    const vmae_state state = state_of(s);
+    int64_t step = -1;
+    if (!vmae_config_bool(s->config, "probe.augment"))
+        return VMAE_OK;
+    if (!(s->resume_path = vmae_run_path(s->run, "resume.safetensors")))
+        return VMAE_ENOMEM;
+    VMAE_TRY(vmae_state_restore(&state, s->resume_path, &step));
+    s->first_epoch = step > 0 ? step / s->epoch_steps : 0;
     return VMAE_OK;
 }
 
@@ -270,17 +306,19 @@ static vmae_status session_open(session *s, vmae_run *run)
 {
     s->run = run;
     s->config = run->config;
+    s->epochs = (int64_t)ceil(vmae_config_float(s->config, "probe.epochs") - 1e-9);
     VMAE_TRY(vmae_evaluation_open(&s->evaluation, run));
-    VMAE_TRY(vmae_run_begin(run, 0)); /* a probe is short: it starts again after an interruption */
-    const vmae_feature_pass pass = vmae_evaluation_pass(&s->evaluation, s->config, false);
-    VMAE_TRY(vmae_extract_features(&s->evaluation.encoder, &pass, run, &s->val));
-    VMAE_TRY(training_features(s, 0));
-    VMAE_TRY(head_open(&s->head, s->evaluation.encoder.be, s->config, &s->train, &s->val));
-    s->epoch_steps = s->train.count / s->head.rows;
+    VMAE_TRY(head_open(&s->head, &s->evaluation, s->config));
+    s->epoch_steps = s->evaluation.train->count / s->head.rows;
     s->x = vmae_calloc((size_t)(s->head.rows * s->head.dim), sizeof *s->x);
     s->labels = vmae_calloc((size_t)s->head.rows, sizeof *s->labels);
     s->logits = vmae_calloc((size_t)(s->head.rows * s->head.classes), sizeof *s->logits);
-    return s->x && s->labels && s->logits ? VMAE_OK : VMAE_ENOMEM;
+    if (!s->x || !s->labels || !s->logits)
+        return VMAE_ENOMEM;
+    VMAE_TRY(find_state(s));
+    VMAE_TRY(vmae_run_begin(run, s->first_epoch * s->epoch_steps));
+    const vmae_feature_pass pass = vmae_evaluation_pass(&s->evaluation, s->config, false);
+    return vmae_extract_features(&s->evaluation.encoder, &pass, run, &s->val);
 }
 
 static void session_close(session *s)
@@ -292,6 +330,7 @@ static void session_close(session *s)
     free(s->x);
     free(s->labels);
     free(s->logits);
+    free(s->resume_path);
 }
 
 static vmae_status probe_run(vmae_run *run)

@@ -81,34 +81,37 @@ static vmae_status painter_open(painter *p, const vmae_config *config, int64_t c
     return vmae_graph_plan(p->g);
 }
 
-static vmae_status read_images(painter *p, const vmae_config *config, vmae_run *run)
+static vmae_status open_images(const vmae_config *config, vmae_run *run, vmae_dataset **dataset)
 {
-    vmae_dataset *dataset = NULL;
+    VMAE_TRY(vmae_evaluation_open_split(config, false, dataset));
+    if ((*dataset)->media != VMAE_IMAGES)
+        return vmae_config_refuse(config, "dataset.kind", "pictures are made of images");
+    return vmae_run_dataset(run, "val", (*dataset)->description, (*dataset)->fingerprint);
+}
+
+/* The first batch of the validation split, shuffled by the seed; what cannot be read is replaced as in training. */
+static vmae_status read_images(painter *p, const vmae_config *config, const vmae_dataset *dataset, vmae_run *run)
+{
     const int64_t pixels = 3 * p->config.image_size * p->config.image_size;
-    vmae_augment augment = vmae_options_evaluation(config);
-    augment.size = (int)p->config.image_size; /* the checkpoint's, whatever model.* says */
-    augment.crop_ratio = augment.size >= 128 ? 0.875f : 1.0f;
-    vmae_augment_scratch scratch = { 0 };
-    vmae_image image = { 0 };
-    vmae_status st =
-        vmae_options_open_dataset(config, "dataset", vmae_config_text(config, "dataset.val_split"), &dataset);
-    if (st == VMAE_OK)
-        st = vmae_run_dataset(run, "val", dataset->description, dataset->fingerprint);
-    if (st == VMAE_OK && dataset->media != VMAE_IMAGES)
-        st = vmae_config_refuse(config, "dataset.kind", "pictures are made of images");
-    for (int64_t i = 0; st == VMAE_OK && i < p->count; i++) {
-        uint32_t epoch;
-        int64_t index;
-        vmae_rng unused = vmae_rng_at(0, VMAE_RNG_TEST, 0, 0); /* the evaluation transform draws nothing */
-        vmae_order_at((uint64_t)vmae_config_int(config, "seed"), dataset->count, true, (uint64_t)i, &epoch, &index);
-        if ((st = dataset->image(dataset, index, augment.size, &image)) == VMAE_OK)
-            st = vmae_augment_apply(&augment, &image, &unused, &scratch, p->images + i * pixels);
-    }
-    if (st == VMAE_OK)
-        memcpy(p->images + p->count * pixels, p->images, (size_t)(p->count * pixels) * sizeof(float));
-    vmae_augment_scratch_release(&scratch);
-    vmae_image_release(&image);
-    vmae_dataset_close(dataset);
+    const vmae_source source = { .dataset = dataset,
+                                 .batch = (int)p->count,
+                                 .view = { vmae_options_evaluation(p->config.image_size) } };
+    const vmae_loader_spec spec = { .sources = &source,
+                                    .source_count = 1,
+                                    .shuffle = true,
+                                    .seed = (uint64_t)vmae_config_int(config, "seed"),
+                                    .threads = (int)vmae_config_int(config, "loader.threads"),
+                                    .prefetch = 1,
+                                    .bad_limit = vmae_config_int(config, "loader.bad_limit") };
+    vmae_loader *loader = NULL;
+    const vmae_batch *batch;
+    int64_t recorded = 0;
+    VMAE_TRY(vmae_loader_start(&loader, &spec));
+    vmae_status st = vmae_loader_next(loader, &batch);
+    for (int view = 0; view < 2 && st == VMAE_OK; view++)
+        memcpy(p->images + view * p->count * pixels, batch->view1, (size_t)(p->count * pixels) * sizeof(float));
+    st = vmae_record_skipped(run, loader, &recorded, st);
+    vmae_loader_stop(loader);
     return st;
 }
 
@@ -220,31 +223,42 @@ static vmae_status draw(const painter *p, const vmae_config *config, const char 
     return st;
 }
 
+/* The picture of what was painted, and how good it is. */
+static vmae_status record_picture(painter *p, vmae_run *run)
+{
+    float loss = 0.0f;
+    VMAE_TRY(vmae_tensor_read(p->g, p->model.loss_recon, &loss, 1));
+    const vmae_metric metrics[] = { { "loss_recon", loss } };
+    VMAE_TRY(vmae_run_metrics(run, 1, metrics, 1));
+    p->count = vmae_config_int(run->config, "reconstruct.count");
+    char *path = vmae_run_path(run, "reconstruction.png");
+    vmae_status st = path ? draw(p, run->config, path) : VMAE_ENOMEM;
+    if (st == VMAE_OK)
+        st = vmae_run_artefact(run, "picture", "reconstruction.png");
+    if (st == VMAE_OK)
+        log_info("%s: input, visible patches, reconstruction of %lld images", path, (long long)p->count);
+    free(path);
+    return st;
+}
+
 static vmae_status reconstruct_run(vmae_run *run)
 {
     painter p = { 0 };
-    const int64_t asked = vmae_config_int(run->config, "reconstruct.count");
-    char *path = vmae_run_path(run, "reconstruction.png");
-    vmae_status st = path ? painter_open(&p, run->config, asked < BATCH_MIN ? BATCH_MIN : asked) : VMAE_ENOMEM;
+    vmae_dataset *dataset = NULL;
+    const vmae_config *config = run->config;
+    const int64_t asked = vmae_config_int(config, "reconstruct.count");
+    vmae_status st = painter_open(&p, config, asked < BATCH_MIN ? BATCH_MIN : asked);
+    if (st == VMAE_OK)
+        st = open_images(config, run, &dataset);
+    if (st == VMAE_OK)
+        st = vmae_record_device(run, p.be);
     if (st == VMAE_OK)
         st = vmae_run_begin(run, 0);
-    if (st == VMAE_OK && (st = read_images(&p, run->config, run)) == VMAE_OK &&
-        (st = paint(&p, (uint64_t)vmae_config_int(run->config, "seed"))) == VMAE_OK) {
-        float loss = 0.0f;
-        st = vmae_tensor_read(p.g, p.model.loss_recon, &loss, 1);
-        const vmae_metric metrics[] = { { "loss_recon", loss } };
-        if (st == VMAE_OK)
-            st = vmae_run_metrics(run, 1, metrics, 1);
-        p.count = asked;
-        if (st == VMAE_OK)
-            st = draw(&p, run->config, path);
-        if (st == VMAE_OK)
-            st = vmae_run_artefact(run, "picture", "reconstruction.png");
-        if (st == VMAE_OK)
-            log_info("%s: input, visible patches, reconstruction of %lld images", path, (long long)asked);
-    }
+    if (st == VMAE_OK && (st = read_images(&p, config, dataset, run)) == VMAE_OK &&
+        (st = paint(&p, (uint64_t)vmae_config_int(config, "seed"))) == VMAE_OK)
+        st = record_picture(&p, run);
+    vmae_dataset_close(dataset);
     painter_close(&p);
-    free(path);
     return st;
 }
 
@@ -253,6 +267,12 @@ static vmae_status reconstruct_resolve(vmae_config *config)
     if (strcmp(vmae_config_text(config, "checkpoint"), "pixels") == 0)
         return vmae_config_refuse(config, "checkpoint", "a reconstruction needs a model with its decoder");
     return vmae_evaluation_resolve(config);
+}
+
+/* It sees nothing of the training split, nor needs one. */
+static vmae_status reconstruct_fingerprint(const vmae_config *config, vmae_hash *hash)
+{
+    return vmae_evaluation_identify_split(config, false, hash);
 }
 
 static vmae_status reconstruct_estimate(const vmae_config *config, vmae_estimate *estimate)
@@ -268,6 +288,6 @@ const vmae_protocol vmae_protocol_reconstruct = { "reconstruct",
                                                   tables,
                                                   true,
                                                   reconstruct_resolve,
-                                                  vmae_evaluation_fingerprint,
+                                                  reconstruct_fingerprint,
                                                   reconstruct_estimate,
                                                   reconstruct_run };

@@ -1,14 +1,13 @@
 /* run.c -- a run's folder from lock to done.json. */
-#include "experiments/run.h"
 #include "experiments/history.h"
 #include "experiments/machine.h"
+#include "experiments/record.h"
 
 #include "engine/core/fs.h"
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
 
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,18 +19,9 @@
 #include <unistd.h>
 
 enum {
-    SENTENCE = 2048,
     LOCK_TRIES = 20, /* somebody who inspects the folder holds the lock for microseconds */
     LOCK_WAIT_MS = 10
 };
-
-/* A run with what its process needs to know besides. */
-typedef struct live_run {
-    vmae_run run; /* first: a vmae_run * is a live_run * */
-    bool begun;
-    int64_t first_step, last_step;
-    json_t *fingerprints, *datasets; /* by role */
-} live_run;
 
 /* ---- signals ---- */
 
@@ -79,150 +69,6 @@ bool vmae_run_stop_requested(void)
     return stop_requested != 0;
 }
 
-/* ---- events ---- */
-
-/* Writes the event and drops the reference. */
-static vmae_status write_event(vmae_run *run, json_t *event)
-{
-    char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
-    json_decref(event);
-    if (!text)
-        return vmae_fail(VMAE_EINTERNAL, "%s: an event cannot be written as JSON (text that is not UTF-8?)",
-                         run->folder);
-    const vmae_status st = vmae_journal_event(run->journal, text);
-    free(text);
-    return st;
-}
-
-static json_t *config_as_json(const vmae_config *config)
-{
-    json_t *map = json_object();
-    for (size_t i = 0; map && i < vmae_config_count(config); i++) {
-        const char *name = vmae_config_at(config, i)->name;
-        json_object_set_new(map, name, json_string(vmae_config_value(config, name)));
-    }
-    return map;
-}
-
-/* Which options do not change the numbers, for whoever compares runs without knowing the options. */
-static json_t *speed_options(const vmae_config *config)
-{
-    json_t *names = json_array();
-    for (size_t i = 0; names && i < vmae_config_count(config); i++)
-        if (vmae_config_at(config, i)->role == VMAE_SPEED_ONLY)
-            json_array_append_new(names, json_string(vmae_config_at(config, i)->name));
-    return names;
-}
-
-static vmae_status write_attempt(live_run *live)
-{
-    char start[32];
-    const double now = vmae_wall_seconds();
-    const time_t seconds = (time_t)now;
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
-    strftime(start, sizeof start, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return write_event(&live->run, json_pack("{s:s, s:i, s:s, s:s, s:i, s:s, s:f, s:I, s:s, s:o}", "type", "attempt",
-                                             "attempt", live->run.attempt, "host", vmae_machine_host(), "boot_id",
-                                             vmae_machine_boot_id(), "pid", (int)getpid(), "start_time", start,
-                                             "start_seconds", now, "first_step", (json_int_t)live->first_step,
-                                             "revision", vmae_revision(), "machine", vmae_machine_facts()));
-}
-
-static vmae_status write_run(live_run *live)
-{
-    const vmae_config *config = live->run.config;
-    json_t *parents = json_array();
-    if (live->run.protocol->needs_checkpoint) {
-        const char *parent = vmae_config_text(config, "parent");
-        if (strlen(parent) == VMAE_HASH_HEX - 1)
-            json_array_append_new(parents, json_string(parent));
-    }
-    json_t *event =
-        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:O, s:O}", "type", "run", "identity", live->run.identity, "protocol",
-                  live->run.protocol->name, "config", config_as_json(config), "speed", speed_options(config), "parents",
-                  parents, "fingerprints", live->fingerprints, "datasets", live->datasets);
-    if (event && vmae_config_option(config, "seed"))
-        json_object_set_new(event, "seed", json_integer((json_int_t)vmae_config_int(config, "seed")));
-    return write_event(&live->run, event);
-}
-
-static vmae_status begin_at(live_run *live, int64_t first_step)
-{
-    live->first_step = live->last_step = first_step;
-    VMAE_TRY(write_attempt(live));
-    live->begun = true;
-    return write_run(live);
-}
-
-static vmae_status check_begun(const live_run *live, const char *what)
-{
-    return live->begun ? VMAE_OK
-                       : vmae_fail(VMAE_EINTERNAL, "%s: protocol %s writes %s before it has begun", live->run.folder,
-                                   live->run.protocol->name, what);
-}
-
-vmae_status vmae_run_begin(vmae_run *run, int64_t first_step)
-{
-    live_run *live = (live_run *)run;
-    if (live->begun || first_step < 0)
-        return vmae_fail(VMAE_EINTERNAL, "%s: protocol %s begins at step %lld%s", run->folder, run->protocol->name,
-                         (long long)first_step, live->begun ? ", a second time" : "");
-    return begin_at(live, first_step);
-}
-
-vmae_status vmae_run_metrics(vmae_run *run, int64_t step, const vmae_metric *metrics, size_t count)
-{
-    live_run *live = (live_run *)run;
-    VMAE_TRY(check_begun(live, "metrics"));
-    VMAE_TRY(vmae_journal_metrics(run->journal, step, metrics, count));
-    if (step > live->last_step)
-        live->last_step = step;
-    return VMAE_OK;
-}
-
-vmae_status vmae_run_artefact(vmae_run *run, const char *kind, const char *name)
-{
-    VMAE_TRY(check_begun((live_run *)run, "an artefact"));
-    char hex[VMAE_HASH_HEX];
-    struct stat info;
-    char *path = vmae_run_path(run, name);
-    if (!path)
-        return VMAE_ENOMEM;
-    vmae_status st = vmae_hash_file(path, hex);
-    if (st == VMAE_OK && stat(path, &info) != 0)
-        st = vmae_fail(VMAE_EIO, "cannot look at %s", path);
-    free(path);
-    VMAE_TRY(st);
-    return write_event(run, json_pack("{s:s, s:s, s:s, s:s, s:I}", "type", "artefact", "kind", kind, "path", name,
-                                      "sha256", hex, "bytes", (json_int_t)info.st_size));
-}
-
-vmae_status vmae_run_skipped(vmae_run *run, const char *dataset, const char *sample, const char *reason)
-{
-    VMAE_TRY(check_begun((live_run *)run, "a skipped sample"));
-    json_t *event = json_pack("{s:s, s:s}", "type", "skipped", "dataset", dataset);
-    /* file names need not be UTF-8 */
-    json_t *name = json_string(sample), *why = json_string(reason);
-    json_object_set_new(event, "sample", name ? name : json_string("(a name that is not UTF-8)"));
-    json_object_set_new(event, "reason", why ? why : json_string("(text that is not UTF-8)"));
-    return write_event(run, event);
-}
-
-vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *description, const char *fingerprint)
-{
-    live_run *live = (live_run *)run;
-    json_object_set_new(live->fingerprints, role, json_string(fingerprint));
-    json_t *text = json_string(description);
-    json_object_set_new(live->datasets, role, text ? text : json_string("(a path that is not UTF-8)"));
-    return live->begun ? write_run(live) : VMAE_OK;
-}
-
-char *vmae_run_path(const vmae_run *run, const char *name)
-{
-    return vmae_path_join(run->folder, name);
-}
-
 /* ---- the end ---- */
 
 static json_t *value_as_json(double value)
@@ -232,7 +78,7 @@ static json_t *value_as_json(double value)
     return json_string(isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
 }
 
-static vmae_status write_done(live_run *live)
+static vmae_status write_done(vmae_live_run *live)
 {
     vmae_status st;
     vmae_history history = { 0 };
@@ -271,45 +117,13 @@ done:
     return st;
 }
 
-static const char *end_status(vmae_status st)
-{
-    switch (st) {
-    case VMAE_OK: return "done";
-    case VMAE_EINTERRUPTED: return "interrupted";
-    case VMAE_EDIVERGED: return "diverged";
-    default: return "failed";
-    }
-}
-
-/* An attempt that failed before it began takes nothing back: it starts where the journal ends. */
-static vmae_status begin_late(live_run *live)
-{
-    vmae_history history = { 0 };
-    char *journal = vmae_run_path(&live->run, "journal");
-    vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
-    if (st == VMAE_OK)
-        st = begin_at(live, history.last_step);
-    vmae_history_release(&history);
-    free(journal);
-    return st;
-}
-
 /* Journals how the attempt ended and closes the journal. Returns the protocol's status, or what went wrong in here. */
-static vmae_status finish(live_run *live, vmae_status st)
+static vmae_status finish(vmae_live_run *live, vmae_status st)
 {
-    char sentence[SENTENCE] = "";
+    char sentence[VMAE_SENTENCE] = "";
     if (st != VMAE_OK)
         snprintf(sentence, sizeof sentence, "%s", vmae_error());
-    vmae_status written = live->begun ? VMAE_OK : begin_late(live);
-    json_t *message = json_string(sentence);
-    if (written == VMAE_OK)
-        written =
-            write_event(&live->run, json_pack("{s:s, s:s, s:o, s:I, s:f}", "type", "end", "status", end_status(st),
-                                              "message", message ? message : json_string("(not UTF-8)"), "last_step",
-                                              (json_int_t)live->last_step, "end_seconds", vmae_wall_seconds()));
-    else
-        json_decref(message);
-    const vmae_status closed = vmae_journal_close(live->run.journal);
+    const vmae_status written = vmae_record_end(live, st, sentence), closed = vmae_journal_close(live->run.journal);
     live->run.journal = NULL;
     if (st != VMAE_OK)
         return vmae_fail(st, "%s", sentence); /* the first failure is the one to know */
@@ -419,8 +233,20 @@ static void remove_torn_files(const vmae_run *run)
     vmae_list_free(names, count);
 }
 
+/* What a run resumes from is of no use once it is done. Not before: whoever is killed in between must find it. */
+static void remove_states(const vmae_run *run)
+{
+    static const char *const names[] = { "resume.safetensors", "resume.safetensors.previous" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = vmae_run_path(run, names[i]);
+        if (path)
+            unlink(path); /* it may be there or not: nothing depends on it */
+        free(path);
+    }
+}
+
 /* With the folder locked. */
-static vmae_status attempt(live_run *live)
+static vmae_status attempt(vmae_live_run *live)
 {
     remove_torn_files(&live->run);
     VMAE_TRY(write_config(&live->run));
@@ -436,6 +262,8 @@ static vmae_status attempt(live_run *live)
     install_handlers(old);
     const vmae_status st = finish(live, live->run.protocol->run(&live->run));
     restore_handlers(old);
+    if (st == VMAE_OK)
+        remove_states(&live->run);
     return st;
 }
 
@@ -443,15 +271,17 @@ vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, co
 {
     vmae_status st;
     bool finished = false;
-    live_run live = { .run = { .protocol = protocol, .config = config, .lock = -1 } };
+    vmae_live_run live = { .run = { .protocol = protocol, .config = config, .lock = -1 } };
     VMAE_TRY(vmae_run_fill_parent(protocol, config));
+    VMAE_TRY(vmae_run_check_parent(protocol, config));
     VMAE_TRY(protocol->resolve(config));
     VMAE_TRY(vmae_run_identity(protocol, config, live.run.identity));
 
     live.run.folder = folder ? vmae_strdup(folder) : vmae_format("%s/%.*s", root, VMAE_RUN_NAME, live.run.identity);
     live.fingerprints = json_object();
     live.datasets = json_object();
-    if (!live.run.folder || !live.fingerprints || !live.datasets) {
+    live.facts = vmae_machine_facts();
+    if (!live.run.folder || !live.fingerprints || !live.datasets || !live.facts) {
         st = VMAE_ENOMEM;
         goto done;
     }
@@ -471,6 +301,7 @@ done:
     vmae_lock_release(live.run.lock);
     json_decref(live.fingerprints);
     json_decref(live.datasets);
+    json_decref(live.facts);
     free(live.run.folder);
     return st;
 }

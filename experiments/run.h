@@ -1,13 +1,16 @@
-/* run.h -- a run: one resolved config in its own folder, with log, journal, checkpoints, and attempts.
- *
- * Folder R/<identity>/ :
- *   config.cfg   the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes
- * it log.txt      what it said journal      what it measured (engine/core/journal.h) lock         held (flock) while a
- * process runs it; says who done.json    written last, atomically: {"identity", "protocol", "status": "done",
- * "metrics": {name: last value, where "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
- *                "checkpoint": {"path", "sha256", "bytes"}}.
- *                A run is finished if and only if it is there.
- *   checkpoint.safetensors, resume.safetensors, *.png  whatever the protocol makes */
+/* run.h -- a run: one resolved config in its own folder, with log, journal, checkpoints, and attempts. */
+/* clang-format off */
+/* Folder R/<identity>/ :
+ *   config.cfg  the resolved options; `vicmae PROTOCOL R/<identity>/config.cfg --run R/<identity>` starts or resumes it
+ *   log.txt     what it said
+ *   journal     what it measured (engine/core/journal.h)
+ *   lock        held (flock) while a process runs it; says who
+ *   done.json   written last, atomically: {"identity", "protocol", "status": "done", "metrics": {name: last value, where
+ *               "nan", "inf" and "-inf" are texts}, "last_step", "seconds", "attempts", "flops",
+ *               "checkpoint": {"path", "sha256", "bytes"}}. A run is finished if and only if it is there.
+ *   checkpoint.safetensors, *.png              whatever the protocol makes
+ *   resume.safetensors, its .previous          what it goes on from, until it is done */
+/* clang-format on */
 #ifndef VMAE_EXPERIMENTS_RUN_H
 #define VMAE_EXPERIMENTS_RUN_H
 
@@ -39,14 +42,17 @@ typedef enum vmae_run_state {
  * journal is FAILED. */
 vmae_run_state vmae_run_inspect(const char *folder, char *message, size_t size);
 
-/* For protocols that build on a checkpoint, before resolve: an empty "parent" becomes the identity of the run in whose
- * folder the checkpoint lies (its done.json says), else the file's hash; 'random' and 'pixels' are their own parent.
- * VMAE_EUSER without a checkpoint. */
+/* For protocols that build on a checkpoint, before resolve: an empty "parent" becomes the identity of the run that made
+ * the checkpoint (the done.json beside it names it, with this hash), else the file's hash; 'random' and 'pixels' are
+ * their own parent. A parent that is set stands: the planner of a sweep knows it before the file is there. VMAE_EUSER
+ * without a checkpoint. Each file is hashed once a process. */
 vmae_status vmae_run_fill_parent(const vmae_protocol *protocol, vmae_config *config);
+/* VMAE_EUSER if the checkpoint is there, but not the parent's. */
+vmae_status vmae_run_check_parent(const vmae_protocol *protocol, const vmae_config *config);
 
-/* Fills in the parent, resolves the config (again: resolve must not mind), locks the folder (making it), writes
- * config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how it
- * ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
+/* Fills in the parent or checks it, resolves the config (again: resolve must not mind), locks the folder (making it),
+ * writes config.cfg, opens the journal, records the attempt, installs signal handlers, runs the protocol, records how
+ * it ended. A finished run returns VMAE_OK at once, having said so. folder NULL: "<root>/<first 16 digits of the
  * identity>". VMAE_EBUSY: another process runs it. VMAE_EUSER: the folder holds another run. Not reentrant: signal
  * handlers and the log file belong to the process. */
 vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, const char *root, const char *folder);
@@ -64,6 +70,8 @@ vmae_status vmae_run_skipped(vmae_run *run, const char *dataset, const char *sam
 /* A dataset's description and fingerprint, for the record: enters the "run" event. Before vmae_run_begin, or after it
  * (then the event is written again). */
 vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *description, const char *fingerprint);
+/* What the protocol knows of the machine ("threads", "gpu"): enters this attempt's event. Before vmae_run_begin. */
+vmae_status vmae_run_fact(vmae_run *run, const char *name, const char *value);
 char *vmae_run_path(const vmae_run *run, const char *name); /* fresh memory */
 
 #endif

@@ -116,6 +116,14 @@ vmae_status vmae_trainer_step(vmae_trainer *t, double lr, double *grad_norm)
     return vmae_fail(st, "%s, in an earlier pass of this step", sentence);
 }
 
+vmae_state vmae_trainer_state(const vmae_trainer *t)
+{
+    return (vmae_state){ .params = t->params,
+                         .optimizer = t->optimizer,
+                         .model = &t->config,
+                         .batches_a_step = 2 * t->accum /* each view is a batch to a BatchNorm */ };
+}
+
 vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops)
 {
     enum { SIZE = 1024, REPEATS = 6 };

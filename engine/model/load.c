@@ -54,33 +54,13 @@ vmae_status vmae_model_save(const vmae_params *params, vmae_writer *writer, cons
 
 static const char *const pool_names[] = { "mean", "max", "gem", "cls" };
 
-static const struct size_field {
-    const char *key;
-    size_t offset;
-} size_fields[] = {
-    { "vicmae.image_size", offsetof(vmae_model_config, image_size) },
-    { "vicmae.patch_size", offsetof(vmae_model_config, patch_size) },
-    { "vicmae.channels", offsetof(vmae_model_config, channels) },
-    { "vicmae.dim", offsetof(vmae_model_config, dim) },
-    { "vicmae.depth", offsetof(vmae_model_config, depth) },
-    { "vicmae.heads", offsetof(vmae_model_config, heads) },
-    { "vicmae.mlp_hidden", offsetof(vmae_model_config, mlp_hidden) },
-    { "vicmae.decoder_dim", offsetof(vmae_model_config, decoder_dim) },
-    { "vicmae.decoder_depth", offsetof(vmae_model_config, decoder_depth) },
-    { "vicmae.decoder_heads", offsetof(vmae_model_config, decoder_heads) },
-    { "vicmae.decoder_mlp_hidden", offsetof(vmae_model_config, decoder_mlp_hidden) },
-    { "vicmae.projector_hidden", offsetof(vmae_model_config, projector_hidden) },
-    { "vicmae.projector_out", offsetof(vmae_model_config, projector_out) },
-};
-enum { SIZE_FIELDS = sizeof size_fields / sizeof *size_fields };
-
 vmae_status vmae_model_describe(const vmae_model_config *config, vmae_writer *writer)
 {
     char text[48];
-    for (size_t i = 0; i < SIZE_FIELDS; i++) {
+    for (int i = 0; i < VMAE_MODEL_SIZES; i++) {
         snprintf(text, sizeof text, "%lld",
-                 (long long)*(const int64_t *)((const char *)config + size_fields[i].offset));
-        VMAE_TRY(vmae_writer_metadata(writer, size_fields[i].key, text));
+                 (long long)*(const int64_t *)((const char *)config + vmae_model_sizes[i].offset));
+        VMAE_TRY(vmae_writer_metadata(writer, vmae_model_sizes[i].key, text));
     }
     snprintf(text, sizeof text, "%.17g", config->mask_ratio);
     VMAE_TRY(vmae_writer_metadata(writer, "vicmae.mask_ratio", text));
@@ -90,14 +70,14 @@ vmae_status vmae_model_describe(const vmae_model_config *config, vmae_writer *wr
 
 static vmae_status read_metadata(vmae_model_config *config, const vmae_checkpoint *checkpoint)
 {
-    for (size_t i = 0; i < SIZE_FIELDS; i++) {
-        const char *text = vmae_checkpoint_metadata(checkpoint, size_fields[i].key);
+    for (int i = 0; i < VMAE_MODEL_SIZES; i++) {
+        const char *key = vmae_model_sizes[i].key, *text = vmae_checkpoint_metadata(checkpoint, key);
         char *end = NULL;
         const long long value = text ? strtoll(text, &end, 10) : 0;
         if (!text || *end || value < 1 || value > 1 << 20)
-            return vmae_fail(VMAE_EDATA, "the checkpoint's metadata has %s = \"%s\"; it must be a positive size",
-                             size_fields[i].key, text ? text : "(absent)");
-        *(int64_t *)((char *)config + size_fields[i].offset) = value;
+            return vmae_fail(VMAE_EDATA, "the checkpoint's metadata has %s = \"%s\"; it must be a positive size", key,
+                             text ? text : "(absent)");
+        *(int64_t *)((char *)config + vmae_model_sizes[i].offset) = value;
     }
     const char *ratio = vmae_checkpoint_metadata(checkpoint, "vicmae.mask_ratio"),
                *pool = vmae_checkpoint_metadata(checkpoint, "vicmae.pool"),

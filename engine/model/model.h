@@ -21,7 +21,8 @@ typedef struct vmae_model_config {
     bool norm_pix;
 } vmae_model_config;
 
-/* What must divide what. VMAE_EUSER with the rule that is broken. */
+/* Ranges, RGB, and what must divide what: a config that passes can be declared and recorded without overflow, whoever
+ * wrote it. VMAE_EUSER with the rule that is broken. */
 vmae_status vmae_model_check(const vmae_model_config *config);
 int64_t vmae_model_patches(const vmae_model_config *config); /* L, patches of an image */
 int64_t vmae_model_keep(const vmae_model_config *config);    /* visible ones: trunc(L (1 - mask_ratio)) */

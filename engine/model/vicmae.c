@@ -4,38 +4,6 @@
 
 #include <stdio.h>
 
-int64_t vmae_model_patches(const vmae_model_config *config)
-{
-    const int64_t grid = config->image_size / config->patch_size;
-    return grid * grid;
-}
-
-int64_t vmae_model_keep(const vmae_model_config *config)
-{
-    return (int64_t)((double)vmae_model_patches(config) *
-                     (1.0 - config->mask_ratio)); /* truncates, as Python's int() does */
-}
-
-vmae_status vmae_model_check(const vmae_model_config *c)
-{
-    if (c->image_size % c->patch_size != 0)
-        return vmae_fail(VMAE_EUSER, "image size %lld is not a multiple of the patch size %lld",
-                         (long long)c->image_size, (long long)c->patch_size);
-    if (c->dim % c->heads != 0 || c->decoder_dim % c->decoder_heads != 0)
-        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of their heads %lld and %lld",
-                         (long long)c->dim, (long long)c->decoder_dim, (long long)c->heads,
-                         (long long)c->decoder_heads);
-    if (c->dim % 4 != 0 || c->decoder_dim % 4 != 0)
-        return vmae_fail(VMAE_EUSER, "widths %lld and %lld must be multiples of 4 for sine-cosine positions",
-                         (long long)c->dim, (long long)c->decoder_dim);
-    const int64_t keep = vmae_model_keep(c), patches = vmae_model_patches(c);
-    if (keep < 1 || keep >= patches)
-        return vmae_fail(VMAE_EUSER,
-                         "a mask ratio of %g keeps %lld of %lld patches; at least one must stay and one must go",
-                         c->mask_ratio, (long long)keep, (long long)patches);
-    return VMAE_OK;
-}
-
 /* Linear, BatchNorm, ReLU, twice, then Linear; each view has its own batch statistics (recipes.md 1.2 no. 6). In f32
  * whatever the graph's precision: its rows are few, and BatchNorm followed by a division by the temperature magnifies
  * the rounding of bf16. */

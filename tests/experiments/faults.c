@@ -1,11 +1,11 @@
 /* faults.c -- `vicmae` that does something to itself where the environment says: VICMAE_FAULT="WHERE N SIGNAL".
  *
  * WHERE: "metrics" after the metrics of step N are journalled, "save" before the Nth checkpoint file is written (the
- * state to resume from is saved in two moves, and this is between them), "done" before done.json is written. The linker
- * puts these functions in front of the real ones (--wrap). */
+ * state to resume from is saved in two moves, and this is between them), "features" before the Nth pass over labelled
+ * images, "done" before done.json is written. The linker puts these functions in front of the real ones (--wrap). */
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/core/fs.h"
-#include "experiments/run.h"
+#include "experiments/encoder.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -15,9 +15,13 @@
 vmae_status __real_vmae_run_metrics(vmae_run *run, int64_t step, const vmae_metric *metrics, size_t count);
 vmae_status __real_vmae_writer_save(vmae_writer *writer, const char *path);
 vmae_status __real_vmae_write_file(const char *path, const void *bytes, size_t count);
+vmae_status __real_vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
+                                         vmae_features *features);
 vmae_status __wrap_vmae_run_metrics(vmae_run *run, int64_t step, const vmae_metric *metrics, size_t count);
 vmae_status __wrap_vmae_writer_save(vmae_writer *writer, const char *path);
 vmae_status __wrap_vmae_write_file(const char *path, const void *bytes, size_t count);
+vmae_status __wrap_vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
+                                         vmae_features *features);
 
 static void fault(const char *here, long long n)
 {
@@ -54,4 +58,12 @@ vmae_status __wrap_vmae_write_file(const char *path, const void *bytes, size_t c
     if (strcmp(vmae_path_base(path), "done.json") == 0)
         fault("done", 1);
     return __real_vmae_write_file(path, bytes, count);
+}
+
+vmae_status __wrap_vmae_extract_features(const vmae_encoder *encoder, const vmae_feature_pass *pass, vmae_run *run,
+                                         vmae_features *features)
+{
+    static long long passes;
+    fault("features", ++passes);
+    return __real_vmae_extract_features(encoder, pass, run, features);
 }

@@ -1,8 +1,10 @@
 /* test_bad_checkpoint.c -- checkpoints that are truncated, of another shape, or of something else. */
 #include "vicmae.h"
 
+#include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/core/fs.h"
+#include "engine/model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,4 +123,79 @@ TEST(a_file_that_is_no_checkpoint_is_refused)
     check_all_refuse(path, 1, "not a safetensors file");
     CHECK_OK(vmae_write_file(path, "", 0));
     check_all_refuse(path, 1, "not a safetensors file");
+}
+
+/* A whole model of these sizes, with or without saying them in its metadata. */
+static void write_model(const char *path, const vmae_model_config *sizes, bool metadata)
+{
+    vmae_backend *be = NULL;
+    vmae_params *params = vmae_params_new();
+    vmae_writer *writer = vmae_writer_new();
+    float *floats = NULL;
+    const int64_t batches = 0;
+    REQUIRE_OK(vmae_backend_open(&be, "cpu", 1));
+    CHECK_OK(vmae_declare_encoder(params, sizes, false, true));
+    CHECK_OK(vmae_declare_pretraining(params, sizes));
+    CHECK_OK(vmae_params_allocate(params, be, false, false));
+    CHECK_OK(vmae_model_init(params, sizes, 1));
+    if (metadata)
+        CHECK_OK(vmae_model_describe(sizes, writer));
+    CHECK_OK(vmae_model_save(params, writer, &batches, &floats));
+    CHECK_OK(vmae_writer_save(writer, path));
+    vmae_writer_free(writer);
+    free(floats);
+    vmae_params_free(params);
+    vmae_backend_close(be);
+}
+
+TEST(a_model_of_images_with_four_channels_is_refused_whether_it_says_so_or_not)
+{
+    const vmae_model_config sizes = { .image_size = 16,
+                                      .patch_size = 4,
+                                      .channels = 4,
+                                      .dim = 16,
+                                      .depth = 1,
+                                      .heads = 1,
+                                      .mlp_hidden = 64,
+                                      .decoder_dim = 16,
+                                      .decoder_depth = 1,
+                                      .decoder_heads = 16,
+                                      .decoder_mlp_hidden = 64,
+                                      .projector_hidden = 16,
+                                      .projector_out = 8,
+                                      .mask_ratio = 0.75,
+                                      .norm_pix = true };
+    write_model(here("says.safetensors"), &sizes, true);
+    check_all_refuse(here("says.safetensors"), 2, "channels is 4; models here have 3");
+    write_model(here("shows.safetensors"), &sizes, false);
+    check_all_refuse(here("shows.safetensors"), 2, "channels is 4; models here have 3");
+}
+
+/* What metadata claims is bounded before anything is allocated for it. */
+TEST(sizes_that_no_model_has_are_refused_before_memory_is_asked_for)
+{
+    const struct {
+        const char *key, *value, *sentence;
+    } claims[] = { { "vicmae.depth", "1000000", "depth is 1000000; it must be between 1 and 1000" },
+                   { "vicmae.dim", "1048576", "dim is 1048576; it must be between 1 and 65536" },
+                   { "vicmae.patch_size", "0", "vicmae.patch_size = \"0\"; it must be a positive size" },
+                   { "vicmae.mask_ratio", "nan", "the mask ratio is nan" },
+                   { "vicmae.mask_ratio", "-1e300", "the mask ratio is -1e+300" } };
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+        vmae_checkpoint *file = NULL;
+        vmae_model_config config;
+        vmae_writer *writer = vmae_writer_new();
+        REQUIRE_OK(vmae_checkpoint_open(&file, trained()));
+        for (size_t k = 0; k < vmae_checkpoint_metadata_count(file); k++) {
+            const char *key, *value;
+            vmae_checkpoint_metadata_at(file, k, &key, &value);
+            CHECK_OK(vmae_writer_metadata(writer, key, strcmp(key, claims[i].key) == 0 ? claims[i].value : value));
+        }
+        vmae_checkpoint_free(file);
+        CHECK_OK(vmae_writer_save(writer, here("claims.safetensors")));
+        vmae_writer_free(writer);
+        REQUIRE_OK(vmae_checkpoint_open(&file, here("claims.safetensors")));
+        CHECK_FAILS(vmae_model_recognise(&config, file), i == 2 ? VMAE_EDATA : VMAE_EUSER, claims[i].sentence);
+        vmae_checkpoint_free(file);
+    }
 }

@@ -82,6 +82,13 @@ TEST(options_that_contradict_each_other_are_refused)
     check_refused("loss.positive_ranks=3", "loss.positive_ranks is 3; train.batch, 4, must be a multiple of it");
     check_refused("loss.lambda_from=5", "loss.lambda_until is 2; the ramp of lambda would end before it starts");
     check_refused("augment.images.crop_area_max=0.01", "augment.images.crop_area_min is 0.08; it must not exceed");
+    check_refused("augment.images.blur_sigma_max=0.05", "augment.images.blur_sigma_min is 0.1; it must not exceed "
+                                                        "augment.images.blur_sigma_max, 0.05");
+    check_refused("frames.window=1", "command line: frames.window is 1; distant sampling needs a window of at least 2");
+    const char *path = config_file("window.cfg", "frames = {\n  sampling = \"continuous\";\n  window = 8;\n};\n");
+    RUN_CODE(2, NULL, "pretrain", "-R", here("window"), path, TINY_MODEL, TINY_IMAGES);
+    CHECK_STR(vicmae_err(), "window.cfg:3: frames.window is 8; continuous sampling with this frames.delta needs a "
+                            "window of at least 9 frames, or 0");
     check_refused("data.image_ratio=0", "data.image_ratio is 0; but the only data given are of the other kind");
     RUN_CODE(2, NULL, "pretrain", "-R", here("nodata"), TINY_MODEL);
     CHECK_STR(vicmae_err(), "pre-training needs data: set data.images.* or data.videos.* or both");

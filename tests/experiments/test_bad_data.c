@@ -98,6 +98,9 @@ TEST(an_empty_folder_is_refused_with_its_remedy)
     CHECK_OK(vmae_make_folders(here("empty")));
     RUN_CODE(2, NULL, PRETRAIN(here("r2")), "data.images.kind=folder", set("data.images.path", here("empty")));
     CHECK_STR(vicmae_err(), "has no class folders; put the images into");
+    RUN_CODE(2, NULL, "knn", "-R", here("r2"), "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
+             set("dataset.path", here("empty")));
+    CHECK_STR(vicmae_err(), "command line: dataset: ");
     class_folder("hollow");
     RUN_CODE(2, NULL, PRETRAIN(here("r2")), "data.images.kind=folder", set("data.images.path", here("hollow")));
     CHECK_STR(vicmae_err(), "hollow");
@@ -270,6 +273,21 @@ TEST(truncated_jpegs_are_skipped_up_to_the_limit)
     CHECK_STR(names, "1.jpg: ");
 }
 
+/* What is said of a dataset is cut to a length: wherever that falls, the sample goes on record. */
+TEST(a_bad_sample_of_a_long_path_of_wide_characters_is_journalled)
+{
+    for (int shift = 0; shift < 2; shift++) {
+        char name[256] = "wide";
+        size_t used = strlen(name) + (size_t)snprintf(name + 4, sizeof name - 4, "%s", shift ? "x" : "");
+        for (; used + 2 < 240; used += 2)
+            memcpy(name + used, "\xc3\xa9", 3); /* e with an acute accent */
+        write_photos(name, 8, 1);
+        const char *run = here(shift ? "wide1" : "wide0");
+        RUN_OK(PRETRAIN(run), PHOTOS(name));
+        CHECK_STR(check_skipped(run, 1), "0.jpg: ");
+    }
+}
+
 TEST(one_truncated_jpeg_more_than_the_limit_fails_and_names_it)
 {
     write_photos("photos3", 8, 3);
@@ -293,6 +311,25 @@ TEST(no_bad_sample_is_borne_with_a_limit_of_zero)
     CHECK_STR(vicmae_err(), "0.jpg: ");
 }
 
+#define RECONSTRUCT(run, name)                                                                                         \
+    "reconstruct", "-R", run, "checkpoint=random", TINY_MODEL, "dataset.kind=folder", set("dataset.path", here(name)), \
+        "reconstruct.count=2"
+
+/* All that it needs is a validation split. */
+TEST(a_picture_is_made_of_what_can_be_read_up_to_the_limit)
+{
+    const char *folder = in(here("shown"), "val/one"), *run = here("shown-run"), *strict = here("shown-strict");
+    CHECK_OK(vmae_make_folders(folder));
+    for (int i = 0; i < 2; i++)
+        write_jpeg(folder, i, i ? 1.0 : 0.6);
+    RUN_OK(RECONSTRUCT(run, "shown"));
+    CHECK_STR(check_skipped(run, 1), "one/0.jpg: ");
+    CHECK(exists(in(run, "reconstruction.png")));
+    RUN_CODE(1, NULL, RECONSTRUCT(strict, "shown"), "loader.bad_limit=0");
+    CHECK_STR(vicmae_err(), "bad sample 1, the limit is 0");
+    CHECK_STR(check_skipped(strict, 1), "one/0.jpg: ");
+}
+
 TEST(truncated_jpegs_of_a_labelled_set_are_journalled_too)
 {
     CHECK_OK(vmae_make_folders(in(here("labelled"), "train/a")));
@@ -306,4 +343,10 @@ TEST(truncated_jpegs_of_a_labelled_set_are_journalled_too)
     RUN_OK("knn", "-R", run, "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
            set("dataset.path", here("labelled")), "knn.k=1");
     CHECK_STR(check_skipped(run, 1), "train/b/2.jpg: ");
+    /* also where one is too many */
+    const char *strict = here("strict-run");
+    RUN_CODE(1, NULL, "knn", "-R", strict, "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
+             set("dataset.path", here("labelled")), "knn.k=1", "loader.bad_limit=0");
+    CHECK_STR(vicmae_err(), "bad sample 1, the limit is 0");
+    CHECK_STR(check_skipped(strict, 1), "train/b/2.jpg: ");
 }

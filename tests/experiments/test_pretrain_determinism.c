@@ -1,6 +1,10 @@
 /* test_pretrain_determinism.c -- what a pre-training gives does not depend on how fast it was made. */
 #include "vicmae.h"
 
+#include "engine/core/fs.h"
+#include "engine/core/hash.h"
+#include "engine/core/png.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +34,46 @@ static void check_speeds(const char *name, const char *const data[8], const char
 static const char *const images[] = { TINY_IMAGES, NULL, NULL, NULL, NULL, NULL },
                          *const videos[] = { TINY_VIDEOS, NULL, NULL, NULL, NULL },
                          *const both[] = { TINY_IMAGES, TINY_VIDEOS, "data.image_ratio=0.5" };
+
+TEST(the_filter_of_crops_reaches_the_pixels)
+{
+    RUN_OK("pretrain", "-R", here("cubic"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5");
+    RUN_OK("pretrain", "-R", here("linear"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5",
+           "augment.images.filter=bilinear");
+    RUN_OK("pretrain", "-R", here("frames"), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.5",
+           "augment.frames.filter=bilinear"); /* of which there are none */
+    CHECK(final_metric(here("cubic"), "loss") != final_metric(here("linear"), "loss"));
+    CHECK(final_metric(here("cubic"), "loss") == final_metric(here("frames"), "loss"));
+}
+
+/* The identity of a run with a monitor on the images of a folder. */
+static void identify(const char *run, const char *folder, const char *option, char identity[VMAE_HASH_HEX])
+{
+    RUN_OK("pretrain", "-R", here(run), TINY_MODEL, TINY_TRAINING, TINY_IMAGES, "train.epochs=0.25",
+           "monitor.kind=folder", set("monitor.path", folder), option);
+    json_t *done = json_load_file(in(here(run), "done.json"), 0, NULL);
+    snprintf(identity, VMAE_HASH_HEX, "%s", event_text(done, "identity"));
+    json_decref(done);
+}
+
+TEST(what_votes_in_the_monitor_is_part_of_the_run)
+{
+    char plain[VMAE_HASH_HEX], fewer[VMAE_HASH_HEX], other[VMAE_HASH_HEX], often[VMAE_HASH_HEX];
+    const uint8_t grey[16 * 16 * 3] = { 0 };
+    const char *const parts[] = { "train/a", "train/b", "val/a", "val/b" };
+    for (int i = 0; i < 8; i++) {
+        const char *folder = in(here("watched"), parts[i / 2]);
+        CHECK_OK(vmae_make_folders(folder));
+        CHECK_OK(vmae_png_write(in(folder, i % 2 ? "1.png" : "2.png"), grey, 16, 16));
+    }
+    identify("plain", here("watched"), "monitor.bank=2000", plain);
+    identify("fewer", here("watched"), "monitor.bank=10", fewer);
+    identify("often", here("watched"), "monitor.every=0.1", often);
+    CHECK_OK(vmae_png_write(in(here("watched"), "train/b/3.png"), grey, 16, 16));
+    identify("other", here("watched"), "monitor.bank=2000", other);
+    CHECK(strcmp(plain, fewer) != 0 && strcmp(plain, other) != 0);
+    CHECK(strcmp(plain, often) == 0);
+}
 
 TEST(images_give_the_same_bits_at_any_speed_in_f32)
 {

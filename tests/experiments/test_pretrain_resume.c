@@ -121,6 +121,44 @@ TEST(a_bf16_run_on_both_kinds_with_a_monitor_gives_the_same)
                 { "metrics", 11, SIGUSR2 });
 }
 
+static void check_says_saved(const char *name, const char *fault, int step)
+{
+    char sentence[64];
+    check_code(go(WATCHED, &(launch){ .fault = fault }, here(name)), 130, __FILE__, __LINE__);
+    snprintf(sentence, sizeof sentence, "interrupted; saved at step %d of 12: the same command", step);
+    CHECK_STR(vicmae_err(), sentence);
+}
+
+TEST(a_run_interrupted_at_a_step_with_a_monitor_saves_and_the_next_attempt_measures)
+{
+    check_says_saved("watched6", "metrics 6 15", 6);
+    check_code(go(WATCHED, NULL, here("watched6")), 0, __FILE__, __LINE__);
+    CHECK_SAME_RUN(whole(WATCHED), here("watched6"));
+}
+
+TEST(a_run_interrupted_while_its_monitor_measures_saves)
+{
+    /* two passes a monitor, one every second step: the third monitor's queries, then the first thing of all */
+    check_says_saved("watching", "features 6 15", 6);
+    check_says_saved("watching", "features 1 15", 6);
+    check_code(go(WATCHED, NULL, here("watching")), 0, __FILE__, __LINE__);
+    CHECK_SAME_RUN(whole(WATCHED), here("watching"));
+}
+
+TEST(a_run_interrupted_in_its_last_monitor_ends_without_training_again)
+{
+    check_says_saved("watched12", "metrics 12 15", 12);
+    check_says_saved("watched12", "features 2 10", 12);
+    CHECK(!exists(in(here("watched12"), "checkpoint.safetensors")));
+    check_code(go(WATCHED, NULL, here("watched12")), 0, __FILE__, __LINE__);
+    CHECK_SAME_RUN(whole(WATCHED), here("watched12"));
+    json_t *events = events_of(here("watched12"));
+    const json_t *last = NULL;
+    CHECK_EQ(count_events(events, "attempt", &last), 3);
+    CHECK_EQ(json_integer_value(json_object_get(last, "first_step")), 12);
+    json_decref(events);
+}
+
 TEST(a_run_killed_between_the_two_moves_of_saving_goes_on)
 {
     CHECK_STOPS(PLAIN, "torn", { "save", 1, SIGKILL }, { "save", 2, SIGKILL }, { "save", 2, SIGKILL });
@@ -159,6 +197,30 @@ TEST(an_interrupted_run_says_where_it_was_saved)
     CHECK_STR(event_text(end, "status"), "interrupted");
     CHECK_EQ(json_integer_value(json_object_get(end, "last_step")), 3);
     json_decref(events);
+}
+
+TEST(an_attempt_is_on_record_with_its_device_and_a_resume_on_other_threads_is_said)
+{
+    const char *folder = here("threads");
+    check_code(go(PLAIN, &(launch){ .fault = "metrics 3 15" }, folder), 130, __FILE__, __LINE__);
+    json_t *events = events_of(folder);
+    const json_t *attempt = NULL;
+    count_events(events, "attempt", &attempt);
+    const json_t *machine = json_object_get(attempt, "machine");
+    CHECK_STR(event_text(machine, "device"), "1 threads");
+    CHECK_STR(event_text(machine, "device"), "oneDNN ");
+    CHECK_STR(event_text(machine, "gpu"), "none");
+    CHECK(strcmp(event_text(machine, "threads"), "1") == 0);
+    CHECK_STR(event_text(machine, "media_libraries"), "libswscale ");
+    CHECK_STR(event_text(machine, "libraries"), "libpng ");
+    json_decref(events);
+    CHECK(!strstr(vicmae_err(), "the same number of threads"));
+    RUN_CODE(130, &(launch){ .fault = "metrics 5 15" }, "pretrain", "-R", folder, in(folder, "config.cfg"));
+    CHECK(!strstr(vicmae_err(), "the same number of threads"));
+    RUN_OK("pretrain", "-R", folder, in(folder, "config.cfg"), "threads=2");
+    CHECK_STR(vicmae_err(),
+              "warning: the last attempt had 1 compute threads, this one has 2: the same bits are promised "
+              "for the same number of threads");
 }
 
 TEST(a_finished_run_is_not_repeated)

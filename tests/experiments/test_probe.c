@@ -190,6 +190,37 @@ TEST(an_interrupted_probe_starts_again_and_gives_the_same)
     CHECK(same_rows(whole, run));
 }
 
+/* Features that are new in every epoch cost as much as the epoch: what is done is not done again. */
+TEST(an_interrupted_probe_with_augmentation_goes_on_and_gives_the_same)
+{
+    const char *whole = here("augmented-whole"), *run = here("augmented-run");
+#define AUGMENTED(folder) "probe", "-R", folder, encoder(), TINY_LABELLED, SHORT_PROBE, "probe.augment=true"
+    RUN_OK(AUGMENTED(whole));
+    RUN_CODE(130, &(launch){ .fault = "metrics 12 15" }, AUGMENTED(run));
+    CHECK_STR(vicmae_err(), "interrupted at epoch 2 of 8: the same command goes on from there");
+    /* the features of the validation split, then those of the third and fourth epoch */
+    RUN_CODE(130, &(launch){ .fault = "features 3 15" }, AUGMENTED(run));
+    CHECK_STR(vicmae_err(), "interrupted at epoch 3 of 8: the same command goes on from there");
+    RUN_CODE(-9, &(launch){ .fault = "metrics 30 9" }, AUGMENTED(run)); /* before the state of epoch 5 */
+    RUN_CODE(-9, &(launch){ .fault = "save 2 9" }, AUGMENTED(run));     /* between the two moves of epoch 6's */
+    RUN_CODE(-9, &(launch){ .fault = "done 1 9" }, AUGMENTED(run));
+    RUN_OK(AUGMENTED(run));
+    CHECK(same_rows(whole, run));
+    CHECK(!exists(in(run, "resume.safetensors")) && !exists(in(run, "resume.safetensors.previous")));
+    json_t *events = events_of(run);
+    const int64_t first[] = { 0, 12, 18, 24, 30, 48 };
+    int attempt = 0;
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *event = json_array_get(events, i);
+        if (strcmp(event_text(event, "type"), "attempt") != 0)
+            continue;
+        CHECK_EQ(json_integer_value(json_object_get(event, "first_step")), attempt < 6 ? first[attempt] : -1);
+        attempt++;
+    }
+    CHECK_EQ(attempt, 6);
+    json_decref(events);
+}
+
 TEST(a_random_encoder_is_a_baseline_of_its_own)
 {
     const char *a = here("random1"), *b = here("random2"), *c = here("random3");
@@ -200,16 +231,21 @@ TEST(a_random_encoder_is_a_baseline_of_its_own)
     CHECK(final_metric(a, "val_loss") != final_metric(c, "val_loss"));
 }
 
-TEST(splits_of_other_classes_are_refused)
+/* Written into done.json: the cost of the encoder that ran, not of the one that model.* would be. */
+TEST(the_cost_of_a_probe_is_that_of_its_checkpoint)
 {
-    const char *root = here("uneven");
-    const char *const folders[] = { "train/a", "train/b", "val/a" };
-    const uint8_t grey[16 * 16 * 3] = { 0 };
-    for (int i = 0; i < 3; i++) {
-        CHECK_OK(vmae_make_folders(in(root, folders[i])));
-        CHECK_OK(vmae_png_write(in(in(root, folders[i]), "1.png"), grey, 16, 16));
+    double flops[2];
+    for (int told = 0; told < 2; told++) {
+        const char *run = here(told ? "told" : "untold");
+        if (told)
+            RUN_OK("knn", "-R", run, encoder(), TINY_LABELLED, TINY_MODEL);
+        else
+            RUN_OK("knn", "-R", run, encoder(), TINY_LABELLED);
+        json_t *done = json_load_file(in(run, "done.json"), 0, NULL);
+        flops[told] = json_number_value(json_object_get(done, "flops"));
+        json_decref(done);
     }
-    RUN_CODE(2, NULL, "probe", "-R", here("uneven-run"), "checkpoint=pixels", TINY_MODEL, "dataset.kind=folder",
-             set("dataset.path", root));
-    CHECK_STR(vicmae_err(), "the splits must be images of the same classes");
+    /* 600 images of 17 tokens through two blocks 16 wide */
+    CHECK_NEAR(flops[0], 600.0 * 2 * (2.0 * 17 * 12 * 16 * 16 + 4.0 * 17 * 17 * 16), 1.0);
+    CHECK(flops[0] == flops[1]);
 }

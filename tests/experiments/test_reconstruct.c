@@ -1,6 +1,7 @@
 /* test_reconstruct.c -- the picture of a reconstruction is a picture, of the right size, and is on record. */
 #include "vicmae.h"
 
+#include "engine/core/fs.h"
 #include "engine/core/hash.h"
 
 #include <png.h>
@@ -100,6 +101,36 @@ TEST(the_same_seed_paints_the_same_picture)
     RUN_OK("reconstruct", "-R", a, "checkpoint=random", TINY_MODEL, TINY_LABELLED, "reconstruct.count=1");
     RUN_OK("reconstruct", "-R", b, "checkpoint=random", TINY_MODEL, TINY_LABELLED, "reconstruct.count=1", "threads=2");
     CHECK(same_files(in(a, "reconstruction.png"), in(b, "reconstruction.png")));
+}
+
+TEST(another_zoom_is_another_picture)
+{
+    const char *root = here("zooms");
+    for (int i = 0; i < 2; i++)
+        RUN_OK("reconstruct", "-r", root, "checkpoint=random", TINY_MODEL, TINY_LABELLED,
+               i ? "reconstruct.zoom=3" : "reconstruct.zoom=2");
+    char **names = NULL;
+    size_t count = 0;
+    CHECK_OK(vmae_list_folder(root, true, &names, &count));
+    CHECK_EQ(count, 2);
+    vmae_list_free(names, count);
+}
+
+TEST(the_limit_of_the_validation_split_is_the_one_that_counts)
+{
+    unsigned width = 0, height = 0;
+    RUN_OK("reconstruct", "-R", here("limited"), "checkpoint=random", TINY_MODEL, TINY_LABELLED, "dataset.val_limit=1",
+           "dataset.limit=3", "reconstruct.count=2", "reconstruct.zoom=1");
+    uint8_t *rgb = read_png(in(here("limited"), "reconstruction.png"), &width, &height);
+    REQUIRE(rgb);
+    for (unsigned y = 0; y < 16; y++) /* both rows show the one image */
+        CHECK(memcmp(rgb + 3 * ((4 + y) * width + 4), rgb + 3 * ((24 + y) * width + 4), 3 * 16) == 0);
+    free(rgb);
+    json_t *events = events_of(here("limited"));
+    const json_t *what = NULL;
+    count_events(events, "run", &what);
+    CHECK_EQ(json_object_size(json_object_get(what, "fingerprints")), 1);
+    json_decref(events);
 }
 
 TEST(a_checkpoint_alone_says_its_sizes)

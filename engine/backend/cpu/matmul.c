@@ -283,10 +283,26 @@ vmae_status cpu_matmul_run(cpu_products *products, const vmae_matmul *matmul, vo
     return VMAE_OK;
 }
 
+/* The instructions that oneDNN allows itself here (ONEDNN_MAX_CPU_ISA may forbid some): they decide the last bits. */
+static const char *library_isa(void)
+{
+    switch ((int)dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_sse41: return "sse4.1";
+    case dnnl_cpu_isa_avx: return "avx";
+    case dnnl_cpu_isa_avx2: return "avx2";
+    case dnnl_cpu_isa_avx2_vnni: return "avx2_vnni";
+    case dnnl_cpu_isa_avx512_core: return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni: return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl_cpu_isa_avx512_core_amx: return "avx512_core_amx";
+    default: return "another instruction set";
+    }
+}
+
 const char *cpu_matmul_library(void)
 {
-    static char text[32];
+    static char text[64];
     const dnnl_version_t *version = dnnl_version();
-    snprintf(text, sizeof text, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d on %s", version->major, version->minor, version->patch, library_isa());
     return text;
 }
