@@ -57,6 +57,29 @@ static vmae_status add_attempt(reader *r, uint64_t offset, const json_t *event)
     return VMAE_OK;
 }
 
+static vmae_status add_skipped(vmae_history *history, const json_t *event)
+{
+    const size_t count = history->skipped_count;
+    for (size_t i = 0; i < count; i++) /* every pass of a monitor says it again */
+        if (strcmp(history->skipped[i].sample, text_of(event, "sample")) == 0 &&
+            strcmp(history->skipped[i].dataset, text_of(event, "dataset")) == 0)
+            return VMAE_OK;
+    if ((count & (count - 1)) == 0) { /* full: room for 1, 2, 4, ... */
+        vmae_skipped *more = vmae_arena_calloc(history->arena, count ? 2 * count : 1, sizeof *more);
+        if (!more)
+            return VMAE_ENOMEM;
+        if (count)
+            memcpy(more, history->skipped, count * sizeof *more);
+        history->skipped = more;
+    }
+    const vmae_skipped skipped = { vmae_arena_strdup(history->arena, text_of(event, "dataset")),
+                                   vmae_arena_strdup(history->arena, text_of(event, "sample")) };
+    if (!skipped.dataset || !skipped.sample)
+        return VMAE_ENOMEM;
+    history->skipped[history->skipped_count++] = skipped;
+    return VMAE_OK;
+}
+
 static vmae_status read_event(reader *r, const vmae_record *record)
 {
     vmae_history *history = r->history;
@@ -78,6 +101,10 @@ static vmae_status read_event(reader *r, const vmae_record *record)
         copy_text(history->status, sizeof history->status, text_of(event, "status"));
         history->message = vmae_arena_strdup(history->arena, text_of(event, "message"));
         st = history->message ? VMAE_OK : VMAE_ENOMEM;
+        if (strcmp(history->status, "failed") == 0)
+            history->skipped_count = 0;
+    } else if (strcmp(type, "skipped") == 0) {
+        st = add_skipped(history, event);
     } else if (strcmp(type, "artefact") == 0 && strcmp(text_of(event, "kind"), "checkpoint") == 0) {
         history->checkpoint = vmae_arena_format(history->arena, "%.*s", (int)record->text_count, record->text);
         st = history->checkpoint ? VMAE_OK : VMAE_ENOMEM;

@@ -3,6 +3,7 @@
 #include "experiments/pretrain.h"
 
 #include "engine/core/log.h"
+#include "engine/core/mem.h"
 #include "experiments/dataset_facts.h"
 #include "experiments/history.h"
 
@@ -188,9 +189,38 @@ static vmae_status open_data(session *s)
     return open_monitor(s);
 }
 
+static vmae_status read_history(const session *s, vmae_history *history)
+{
+    char *journal = vmae_run_path(s->run, "journal");
+    const vmae_status st = journal ? vmae_history_read(history, journal) : VMAE_ENOMEM;
+    free(journal);
+    return st;
+}
+
+static bool is_source(const session *s, const char *dataset)
+{
+    for (int i = 0; i < s->data.source_count; i++)
+        if (strcmp(s->data.sources[i].dataset->description, dataset) == 0)
+            return true;
+    return false;
+}
+
+/* What attempts that were cut off have skipped counts against the limit of this one: a run with too many bad samples
+ * fails, however often it was interrupted. */
 static vmae_status start_loader(session *s, int64_t first_step)
 {
-    const vmae_loader_spec spec = { .sources = s->data.sources,
+    vmae_history history = { 0 };
+    vmae_status st = read_history(s, &history);
+    vmae_known_bad *known = st == VMAE_OK ? vmae_calloc(history.skipped_count, sizeof *known) : NULL;
+    int64_t known_count = 0;
+    if (st == VMAE_OK && !known)
+        st = VMAE_ENOMEM;
+    for (size_t i = 0; st == VMAE_OK && i < history.skipped_count; i++)
+        if (is_source(s, history.skipped[i].dataset))
+            known[known_count++] = (vmae_known_bad){ history.skipped[i].dataset, history.skipped[i].sample };
+    const vmae_loader_spec spec = { .known_bad = known,
+                                    .known_bad_count = known_count,
+                                    .sources = s->data.sources,
                                     .source_count = s->data.source_count,
                                     .pairs = true,
                                     .shuffle = true,
@@ -199,7 +229,11 @@ static vmae_status start_loader(session *s, int64_t first_step)
                                     .threads = (int)vmae_config_int(s->config, "loader.threads"),
                                     .prefetch = (int)vmae_config_int(s->config, "loader.prefetch"),
                                     .bad_limit = vmae_config_int(s->config, "loader.bad_limit") };
-    return vmae_loader_start(&s->loader, &spec);
+    if (st == VMAE_OK)
+        st = vmae_loader_start(&s->loader, &spec);
+    free(known);
+    vmae_history_release(&history);
+    return st;
 }
 
 /* The export first: it is newer than any state. */
@@ -382,13 +416,11 @@ static vmae_status monitor_owed(session *s, int64_t step)
     bool owed = true;
     if (!monitor_is_due(s, step))
         return VMAE_OK;
-    char *journal = vmae_run_path(s->run, "journal");
-    vmae_status st = journal ? vmae_history_read(&history, journal) : VMAE_ENOMEM;
+    const vmae_status st = read_history(s, &history);
     for (size_t i = 0; i < history.metric_count; i++)
         if (strcmp(history.metrics[i].name, "knn_top1") == 0)
             owed = history.metrics[i].step < step;
     vmae_history_release(&history);
-    free(journal);
     return st == VMAE_OK && owed ? monitor(s, step) : st;
 }
 

@@ -3,10 +3,10 @@
 #include "experiments/history.h"
 #include "experiments/machine.h"
 
-#include "engine/core/text.h"
 #include "engine/core/fs.h"
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 
 #include <jansson.h>
 #include <stdio.h>

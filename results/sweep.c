@@ -222,9 +222,10 @@ vmae_status vmae_sweep_find(vmae_store *store, const char *name, int64_t *sweep)
     sqlite3_stmt *rows = NULL;
     bool row;
     char candidates[512] = "";
-    int64_t found = 0, id = 0;
+    int64_t found = 0, id = 0, shipped = 0, shipped_id = 0; /* shipped: without a change by its command line */
     VMAE_TRY(vmae_sql_query(store, &rows,
-                            "SELECT id, name || '-' || scale, name = ?1 OR name || '-' || scale = ?1 FROM sweeps "
+                            "SELECT id, name || '-' || scale, name = ?1 OR name || '-' || scale = ?1, "
+                            "instr(scale, '+') = 0 FROM sweeps "
                             "ORDER BY name || '-' || scale = ?1, name, scale",
                             "t", name));
     vmae_status st;
@@ -234,6 +235,10 @@ vmae_status vmae_sweep_find(vmae_store *store, const char *name, int64_t *sweep)
             *candidates = 0;
         if (match)
             id = sqlite3_column_int64(rows, 0);
+        if (match && sqlite3_column_int(rows, 3)) {
+            shipped++;
+            shipped_id = sqlite3_column_int64(rows, 0);
+        }
         if (match || found == 0) {
             const size_t used = strlen(candidates);
             snprintf(candidates + used, sizeof candidates - used, "%s%s", used ? ", " : "", vmae_sql_text(rows, 1));
@@ -244,6 +249,10 @@ vmae_status vmae_sweep_find(vmae_store *store, const char *name, int64_t *sweep)
     if (found == 0)
         return vmae_fail(VMAE_EUSER, "there is no sweep %s%s%s", name,
                          *candidates ? "; stored are: " : "; none is stored yet", candidates);
+    if (found > 1 && shipped == 1) {
+        *sweep = shipped_id;
+        return VMAE_OK;
+    }
     if (found > 1)
         return vmae_fail(VMAE_EUSER, "sweep %s is stored at several scales: say one of %s", name, candidates);
     *sweep = id;

@@ -56,9 +56,9 @@ TEST(a_value_of_another_type_or_out_of_range_is_refused)
     check_refused("train.blr=nan", "train.blr is nan");
     check_refused("seed=99999999999999999999", "seed is 99999999999999999999");
     check_refused("model=3", "model is a group of options");
-    const char *path = config_file("range.cfg", "train = {\n  epochs = 3.0;\n  beta1 = 2.0;\n};\n");
+    const char *path = config_file("range.cfg", "train = {\n  epochs = 3.0;\n  beta1 = 1.0;\n};\n");
     RUN_CODE(2, NULL, "pretrain", "-R", here("range"), path, TINY_IMAGES);
-    CHECK_STR(vicmae_err(), "range.cfg:3: train.beta1 is 2.0; it must be between 0 and 1");
+    CHECK_STR(vicmae_err(), "range.cfg:3: train.beta1 is 1.0; it must be between 0 and 0.999999");
 }
 
 TEST(sizes_that_do_not_divide_are_refused_with_both)

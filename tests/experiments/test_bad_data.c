@@ -303,6 +303,30 @@ TEST(one_truncated_jpeg_more_than_the_limit_fails_and_names_it)
     json_decref(done);
 }
 
+/* An interruption does not start the count anew, and the samples are on record once; a failure does, as what it failed
+ * over may have been mended since. */
+TEST(bad_samples_of_an_interrupted_attempt_count_in_the_next)
+{
+    write_photos("photos4", 8, 3);
+    const char *run = here("photos4-run");
+    RUN_CODE(130, (&(launch){ .fault = "metrics 9 2" }), PRETRAIN(run), PHOTOS("photos4"), "loader.bad_limit=3");
+    check_skipped(run, 3);
+    RUN_CODE(1, NULL, PRETRAIN(run), PHOTOS("photos4"), "loader.bad_limit=2");
+    CHECK_STR(vicmae_err(), "3 samples are known to be bad, the limit is 2");
+    RUN_CODE(1, NULL, PRETRAIN(run), PHOTOS("photos4"), "loader.bad_limit=2");
+    CHECK_STR(vicmae_err(), "bad sample 3, the limit is 2");
+    RUN_OK(PRETRAIN(run), PHOTOS("photos4"), "loader.bad_limit=3");
+}
+
+TEST(bad_samples_on_record_are_not_recorded_again)
+{
+    write_photos("photos5", 8, 2);
+    const char *run = here("photos5-run");
+    RUN_CODE(130, (&(launch){ .fault = "metrics 9 2" }), PRETRAIN(run), PHOTOS("photos5"));
+    RUN_OK(PRETRAIN(run), PHOTOS("photos5"));
+    check_skipped(run, 2);
+}
+
 TEST(no_bad_sample_is_borne_with_a_limit_of_zero)
 {
     write_photos("photos1", 8, 1);

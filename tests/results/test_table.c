@@ -260,26 +260,31 @@ TEST(wrong_names_list_the_right_ones)
     vmae_store_close(store);
 }
 
+/* Stores sweep "s" at a scale, with one row. */
+static void store_scale(vmae_store *store, const char *folder, const char *scale, const char *label)
+{
+    static const char format[] = "{\"version\":1,\"sweep\":\"s\",\"scale\":\"%s\",\"grids\":[{\"name\":\"g\","
+                                 "\"title\":\"T\",\"paper\":null,\"stage\":\"probe\","
+                                 "\"metrics\":[{\"metric\":\"loss\"}],\"rows\":[{\"label\":\"%s\",\"cells\":[{"
+                                 "\"seed\":1,\"runs\":{\"probe\":\"nobody\"}}]}]}]}";
+    char text[700], path[600];
+    snprintf(path, sizeof path, "%s", synthetic_path(folder, "s.json"));
+    snprintf(text, sizeof text, format, scale, label);
+    CHECK_OK(vmae_write_file(path, text, strlen(text)));
+    CHECK_OK(vmae_store_ingest_sweep(store, path));
+}
+
 /* The same sweep at two scales, one of them the paper's, with other words in it. */
 TEST(scales_are_kept_apart_and_the_papers_carries_no_warning)
 {
-    static const char text_format[] = "{\"version\":1,\"sweep\":\"s\",\"scale\":\"%s\",\"grids\":[{\"name\":\"g\","
-                                      "\"title\":\"T\",\"paper\":null,\"stage\":\"probe\","
-                                      "\"metrics\":[{\"metric\":\"loss\"}],\"rows\":[{\"label\":\"%s\",\"cells\":[{"
-                                      "\"seed\":1,\"runs\":{\"probe\":\"nobody\"}}]}]}]}";
     const char *folder = synthetic_folder("scales");
     vmae_store *store = NULL;
     REQUIRE_OK(vmae_store_open(&store, synthetic_path(folder, "results.db"), VMAE_STORE_UPDATE));
-    char text[700], path[600], *table = NULL;
+    char *table = NULL;
     size_t count = 0;
-    snprintf(path, sizeof path, "%s", synthetic_path(folder, "s.json"));
-    const char *const scales[] = { "demo", "paper", "demo" }; /* the second demo replaces the first */
-    const char *const labels[] = { "old", "x", "n\\u001b[31mew | 100%" };
-    for (int i = 0; i < 3; i++) {
-        snprintf(text, sizeof text, text_format, scales[i], labels[i]);
-        CHECK_OK(vmae_write_file(path, text, strlen(text)));
-        CHECK_OK(vmae_store_ingest_sweep(store, path));
-    }
+    store_scale(store, folder, "demo", "old");
+    store_scale(store, folder, "paper", "x");
+    store_scale(store, folder, "demo", "n\\u001b[31mew | 100%"); /* replaces the first */
     CHECK_FAILS(vmae_table_print(store, "s", NULL, VMAE_TABLE_TEXT, stdout), VMAE_EUSER, "s-demo, s-paper");
     FILE *out = open_memstream(&table, &count);
     CHECK_OK(vmae_table_print(store, "s-paper", NULL, VMAE_TABLE_TEXT, out));
@@ -296,6 +301,27 @@ TEST(scales_are_kept_apart_and_the_papers_carries_no_warning)
     *second = 0;
     CHECK(!strstr(table, "not comparable"));
     CHECK_STR(table, "missing, x, seed 1: probe has not started (run nobody)");
+    free(table);
+    vmae_store_close(store);
+}
+
+/* "s" is the sweep as its file says, however many were tried with changes beside it. */
+TEST(a_name_without_a_scale_means_the_sweep_as_shipped)
+{
+    const char *folder = synthetic_folder("shipped");
+    vmae_store *store = NULL;
+    REQUIRE_OK(vmae_store_open(&store, synthetic_path(folder, "results.db"), VMAE_STORE_UPDATE));
+    store_scale(store, folder, "demo+1f", "first try");
+    store_scale(store, folder, "demo+2e", "second try");
+    CHECK_FAILS(vmae_table_print(store, "s", NULL, VMAE_TABLE_TEXT, stdout), VMAE_EUSER, "s-demo+1f, s-demo+2e");
+    store_scale(store, folder, "demo", "as shipped");
+    char *table = NULL;
+    size_t count = 0;
+    FILE *out = open_memstream(&table, &count);
+    CHECK_OK(vmae_table_print(store, "s", NULL, VMAE_TABLE_TEXT, out));
+    fclose(out);
+    CHECK_STR(table, "as shipped");
+    CHECK(!strstr(table, "try"));
     free(table);
     vmae_store_close(store);
 }
