@@ -31,15 +31,27 @@ static int find(const vmae_dataset *dataset, const char *name, int from)
     return -1;
 }
 
+/* A stray folder without images is a class that no label refers to. */
+static bool has_samples(const vmae_dataset *dataset, int class)
+{
+    for (int64_t i = 0; i < dataset->count; i++)
+        if (dataset->label(dataset, i) == class)
+            return true;
+    return false;
+}
+
 static vmae_status relabel(const vmae_dataset *train, const vmae_dataset *val, int32_t *to)
 {
-    int found = -1;
+    int last = -1;
     for (int i = 0; i < val->classes; i++) {
-        found = find(train, val->class_names[i], found + 1);
-        if (found < 0)
-            return vmae_fail(VMAE_EUSER, "the splits must be of the same classes, but \"%.200s\" of %s is none of %s",
+        const int found = find(train, val->class_names[i], last + 1);
+        if (found < 0 && has_samples(val, i))
+            return vmae_fail(VMAE_EUSER,
+                             "the splits must be of the same classes, but \"%.200s\" of %s is none of %s; rename or "
+                             "remove it",
                              val->class_names[i], val->description, train->description);
         to[i] = found;
+        last = found < 0 ? last : found;
     }
     if (val->classes < train->classes)
         log_warn("%s has only %d of the %d classes of %s", val->description, val->classes, train->classes,

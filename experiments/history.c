@@ -101,7 +101,7 @@ static vmae_status read_event(reader *r, const vmae_record *record)
         copy_text(history->status, sizeof history->status, text_of(event, "status"));
         history->message = vmae_arena_strdup(history->arena, text_of(event, "message"));
         st = history->message ? VMAE_OK : VMAE_ENOMEM;
-        if (strcmp(history->status, "failed") == 0)
+        if (json_is_true(json_object_get(event, "over_data")))
             history->skipped_count = 0;
     } else if (strcmp(type, "skipped") == 0) {
         st = add_skipped(history, event);

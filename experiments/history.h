@@ -30,8 +30,8 @@ typedef struct vmae_history {
     const char *checkpoint;       /* the last "artefact" event of kind "checkpoint" as JSON; NULL if there is none */
     vmae_last_value *metrics;     /* last value of every metric, by name; superseded rows do not count */
     size_t metric_count;
-    vmae_skipped *skipped; /* bad samples on record, each once; none of attempts up to one that failed: what it failed
-                            * over may have been mended since */
+    vmae_skipped *skipped; /* bad samples on record, each once; none of attempts up to one that failed over
+                            * its data: they may have been mended since */
     size_t skipped_count;
     struct vmae_arena *arena; /* holds all of it */
 } vmae_history;

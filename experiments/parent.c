@@ -130,11 +130,19 @@ vmae_status vmae_run_check_parent(const vmae_protocol *protocol, const vmae_conf
     const char *checkpoint = vmae_config_text(config, "checkpoint");
     if (!is_not_a_file(checkpoint) && !vmae_path_exists(checkpoint))
         return VMAE_OK; /* a finished run needs it no more; any other will say that it is not there */
+    const char *parent = vmae_config_text(config, "parent");
     VMAE_TRY(parent_of(config, identity));
-    if (strcmp(identity, vmae_config_text(config, "parent")) == 0)
+    if (strcmp(identity, parent) == 0)
         return VMAE_OK;
-    return vmae_config_refuse(config, "parent",
-                              "but checkpoint %s is of %s; give parent= (nothing) with another checkpoint than the one "
-                              "that this configuration was made for",
-                              checkpoint, identity);
+    if (!is_not_a_file(checkpoint)) { /* its done.json may have come later than the run that began with the bare file */
+        VMAE_TRY(hash_once(checkpoint, identity));
+        if (strcmp(identity, parent) == 0)
+            return VMAE_OK;
+        VMAE_TRY(parent_of(config, identity));
+    }
+    return vmae_config_refuse(
+        config, "parent",
+        "but checkpoint %s is of %s; if it is a copy, put its run's done.json beside it; if it is "
+        "meant to be another one, give parent= (nothing)",
+        checkpoint, identity);
 }

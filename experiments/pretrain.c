@@ -4,6 +4,7 @@
 
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
+#include "engine/core/text.h"
 #include "experiments/dataset_facts.h"
 #include "experiments/history.h"
 
@@ -199,9 +200,12 @@ static vmae_status read_history(const session *s, vmae_history *history)
 
 static bool is_source(const session *s, const char *dataset)
 {
-    for (int i = 0; i < s->data.source_count; i++)
-        if (strcmp(s->data.sources[i].dataset->description, dataset) == 0)
+    char shown[1024]; /* as it stands in the journal */
+    for (int i = 0; i < s->data.source_count; i++) {
+        vmae_display_text(shown, sizeof shown, s->data.sources[i].dataset->description);
+        if (strcmp(shown, dataset) == 0)
             return true;
+    }
     return false;
 }
 

@@ -216,7 +216,8 @@ vmae_status vmae_record_end(vmae_live_run *live, vmae_status st, const char *mes
 {
     if (!live->begun)
         VMAE_TRY(begin_late(live));
-    return write_event(&live->run, json_pack("{s:s, s:s, s:o, s:I, s:f}", "type", "end", "status", end_status(st),
-                                             "message", text_as_json(message), "last_step", (json_int_t)live->last_step,
-                                             "end_seconds", vmae_wall_seconds()));
+    return write_event(&live->run,
+                       json_pack("{s:s, s:s, s:b, s:o, s:I, s:f}", "type", "end", "status", end_status(st), "over_data",
+                                 st == VMAE_EDATA, "message", text_as_json(message), "last_step",
+                                 (json_int_t)live->last_step, "end_seconds", vmae_wall_seconds()));
 }

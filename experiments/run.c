@@ -292,9 +292,10 @@ vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, co
             (st = check_folder(&live.run, &finished)) != VMAE_OK) /* whoever held the lock may have finished it */
             goto done;
     }
-    if (finished)
+    if (finished) {
         log_info("%s %.16s is finished already: %s", protocol->name, live.run.identity, live.run.folder);
-    else
+        remove_states(&live.run); /* left by a kill right after done.json was written; nobody else needs them */
+    } else
         st = attempt(&live);
 done:
     vmae_journal_close(live.run.journal);

@@ -255,18 +255,35 @@ vmae_status vmae_read_at(int fd, const char *path, uint64_t offset, void *bytes,
     return VMAE_OK;
 }
 
-vmae_status vmae_read_part(const char *path, uint64_t whole, uint64_t offset, void *bytes, size_t count)
+vmae_status vmae_held_open(vmae_held_file *file, const char *path)
 {
     int fd;
-    uint64_t now;
-    VMAE_TRY(vmae_open_file(path, &fd, &now));
+    uint64_t bytes;
+    VMAE_TRY(vmae_open_file(path, &fd, &bytes));
+    *file = (vmae_held_file){ path, bytes, fd + 1 };
+    return VMAE_OK;
+}
+
+vmae_status vmae_held_read(const vmae_held_file *file, uint64_t offset, void *bytes, size_t count)
+{
+    if (file->descriptor)
+        return vmae_read_at(file->descriptor - 1, file->path, offset, bytes, count);
+    vmae_held_file now;
+    VMAE_TRY(vmae_held_open(&now, file->path));
     const vmae_status st =
-        now == whole
-            ? vmae_read_at(fd, path, offset, bytes, count)
-            : vmae_fail(VMAE_EIO, "%s has %llu bytes, had %llu when it was opened: it was changed while in use", path,
-                        (unsigned long long)now, (unsigned long long)whole);
-    close(fd);
+        now.bytes == file->bytes
+            ? vmae_read_at(now.descriptor - 1, file->path, offset, bytes, count)
+            : vmae_fail(VMAE_EIO, "%s has %llu bytes, had %llu when it was opened: it was changed while in use",
+                        file->path, (unsigned long long)now.bytes, (unsigned long long)file->bytes);
+    vmae_held_let_go(&now);
     return st;
+}
+
+void vmae_held_let_go(vmae_held_file *file)
+{
+    if (file->descriptor)
+        close(file->descriptor - 1);
+    file->descriptor = 0;
 }
 
 vmae_status vmae_map_open(vmae_map *map, const char *path)

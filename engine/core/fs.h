@@ -43,9 +43,19 @@ vmae_status vmae_read_file(const char *path, size_t max, char **bytes, size_t *c
 vmae_status vmae_open_file(const char *path, int *fd, uint64_t *count);
 /* count bytes from offset on. VMAE_EIO, naming the path, if the file ends before. */
 vmae_status vmae_read_at(int fd, const char *path, uint64_t offset, void *bytes, size_t count);
-/* The same of a file that is opened for it, and had `whole` bytes when the offset was learnt. VMAE_EIO if it has not
- * now. For data that may fail or be cut short while in use: of a mapping, that is SIGBUS. */
-vmae_status vmae_read_part(const char *path, uint64_t whole, uint64_t offset, void *bytes, size_t count);
+
+/* A file that is read at random places by any thread for as long as somebody uses it, and may fail or be cut short
+ * meanwhile: of a mapping, that is SIGBUS. All zero: closed. */
+typedef struct vmae_held_file {
+    const char *path; /* borrowed */
+    uint64_t bytes;   /* when it was opened */
+    int descriptor;   /* + 1; 0: let go, and opened for each read */
+} vmae_held_file;
+vmae_status vmae_held_open(vmae_held_file *file, const char *path);
+/* VMAE_EIO, naming the path, if the file ends before, or, let go, has not the size any more that it had. */
+vmae_status vmae_held_read(const vmae_held_file *file, uint64_t offset, void *bytes, size_t count);
+/* Closes the descriptor (a process may have only so many); it can still be read. */
+void vmae_held_let_go(vmae_held_file *file);
 
 /* A read-only mapping of a regular file. An empty file has bytes == NULL and count 0. */
 typedef struct vmae_map {

@@ -2,6 +2,7 @@
 #include "engine/data/bad.h"
 
 #include "engine/core/log.h"
+#include "engine/core/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +45,10 @@ vmae_status vmae_bad_list_init(vmae_bad_list *list, const vmae_known_bad *known,
 {
     *list = (vmae_bad_list){ .limit = limit };
     if (known_count > limit)
-        return vmae_fail(VMAE_EDATA, "%lld samples are known to be bad, the limit is %lld; the last: %s",
-                         (long long)known_count, (long long)limit, known[known_count - 1].name);
+        return vmae_fail(
+            VMAE_EDATA,
+            "%lld samples are known to be bad, the limit is %lld; mend them, or raise loader.bad_limit; the last: %s",
+            (long long)known_count, (long long)limit, known[known_count - 1].name);
     if (!known_count)
         return VMAE_OK;
     if (!(list->arena = vmae_arena_new()) ||
@@ -61,11 +64,19 @@ vmae_status vmae_bad_list_init(vmae_bad_list *list, const vmae_known_bad *known,
     return VMAE_OK;
 }
 
+/* Names on record are as people see them, whatever bytes a file's has. */
+static bool is_the_same(const char *known, const char *name)
+{
+    char shown[1024];
+    vmae_display_text(shown, sizeof shown, name);
+    return strcmp(known, name) == 0 || strcmp(known, shown) == 0;
+}
+
 static bool is_counted(const vmae_bad_list *list, const vmae_bad_sample *sample)
 {
     for (int64_t i = 0; i < list->known_count; i++)
-        if (strcmp(list->known[i].name, sample->name) == 0 &&
-            strcmp(list->known[i].dataset, sample->dataset->description) == 0)
+        if (is_the_same(list->known[i].name, sample->name) &&
+            is_the_same(list->known[i].dataset, sample->dataset->description))
             return true;
     for (int64_t i = 0; i < list->count; i++)
         if (list->samples[i].dataset == sample->dataset && list->samples[i].index == sample->index)

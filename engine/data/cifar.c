@@ -8,15 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE, MAX_FILES = 5 };
 
 typedef struct cifar {
     vmae_arena *arena;
     uint8_t *labels[MAX_FILES]; /* the class of each record */
-    uint64_t bytes[MAX_FILES];
-    const char *path[MAX_FILES];
+    vmae_held_file file[MAX_FILES];
     int64_t first[MAX_FILES + 1]; /* index of a file's first record */
     int files, label_bytes;
     const char **class_names;
@@ -48,7 +46,7 @@ static const char *cifar_name(const vmae_dataset *dataset, int64_t index, char *
 {
     const cifar *self = dataset->self;
     const int file = file_of(self, index);
-    snprintf(buffer, size, "%s, record %lld", self->path[file], (long long)(index - self->first[file]));
+    snprintf(buffer, size, "%s, record %lld", self->file[file].path, (long long)(index - self->first[file]));
     return buffer;
 }
 
@@ -59,8 +57,7 @@ static vmae_status cifar_image(const vmae_dataset *dataset, int64_t index, int l
     const int file = file_of(self, index);
     const uint64_t at = (uint64_t)(index - self->first[file]) * (uint64_t)(self->label_bytes + 3 * PIXELS);
     uint8_t planes[3 * PIXELS];
-    VMAE_TRY(
-        vmae_read_part(self->path[file], self->bytes[file], at + (uint64_t)self->label_bytes, planes, sizeof planes));
+    VMAE_TRY(vmae_held_read(&self->file[file], at + (uint64_t)self->label_bytes, planes, sizeof planes));
     VMAE_TRY(vmae_image_resize_buffer(image, SIDE, SIDE));
     for (int i = 0; i < PIXELS; i++)
         for (int c = 0; c < 3; c++)
@@ -75,19 +72,21 @@ static void cifar_close(vmae_dataset *dataset)
         free(dataset);
         return;
     }
-    for (int i = 0; i < MAX_FILES; i++)
+    for (int i = 0; i < MAX_FILES; i++) {
+        vmae_held_let_go(&self->file[i]);
         free(self->labels[i]);
+    }
     vmae_arena_free(self->arena);
     free(self);
     free(dataset);
 }
 
 /* Checks the size of one file and every label, and adds both to the hash. */
-static vmae_status add_labels(cifar *self, int fd, const char *name, int classes, vmae_hash *hash)
+static vmae_status add_labels(cifar *self, const char *name, int classes, vmae_hash *hash)
 {
     const int at = self->files;
-    const char *path = self->path[at];
-    const uint64_t record_bytes = (uint64_t)self->label_bytes + 3 * PIXELS, bytes = self->bytes[at];
+    const char *path = self->file[at].path;
+    const uint64_t record_bytes = (uint64_t)self->label_bytes + 3 * PIXELS, bytes = self->file[at].bytes;
     if (!bytes || bytes % record_bytes)
         return vmae_fail(
             VMAE_EDATA,
@@ -102,7 +101,8 @@ static vmae_status add_labels(cifar *self, int fd, const char *name, int classes
     vmae_hash_field(hash, name, size);
     for (int64_t i = 0; i < records; i++) {
         uint8_t *label = &self->labels[at][i];
-        VMAE_TRY(vmae_read_at(fd, path, (uint64_t)i * record_bytes + (uint64_t)self->label_bytes - 1, label, 1));
+        VMAE_TRY(
+            vmae_held_read(&self->file[at], (uint64_t)i * record_bytes + (uint64_t)self->label_bytes - 1, label, 1));
         if (*label >= classes)
             return vmae_fail(VMAE_EDATA, "%s: record %lld has label %d; there are %d classes", path, (long long)i,
                              *label, classes);
@@ -114,19 +114,15 @@ static vmae_status add_labels(cifar *self, int fd, const char *name, int classes
 
 static vmae_status add_file(cifar *self, const char *folder, const char *name, int classes, vmae_hash *hash)
 {
-    int fd;
-    char *path = vmae_arena_format(self->arena, "%s/%s", folder, name);
+    const char *path = vmae_arena_format(self->arena, "%s/%s", folder, name);
     if (!path)
         return VMAE_ENOMEM;
     if (!vmae_path_exists(path))
         return vmae_fail(VMAE_EUSER,
                          "%s is missing; unpack the binary version of the set (\"CIFAR-%d binary version\") there",
                          path, classes);
-    VMAE_TRY(vmae_open_file(path, &fd, &self->bytes[self->files]));
-    self->path[self->files] = path;
-    const vmae_status st = add_labels(self, fd, name, classes, hash);
-    close(fd);
-    return st;
+    VMAE_TRY(vmae_held_open(&self->file[self->files], path));
+    return add_labels(self, name, classes, hash);
 }
 
 /* Class names from the list that comes with the set, one a line; their numbers where it is not there. */

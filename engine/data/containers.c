@@ -39,7 +39,6 @@ static const struct container {
     { "m2v", "mpegvideo" },
     { "mpv", "mpegvideo" },
     { "ogv", "ogg" },
-    { "ogg", "ogg" },
     { "ogm", "ogg" },
     { "flv", "flv" },
     { "wmv", "asf" },

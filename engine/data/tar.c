@@ -8,14 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { MAX_MEMBER_BYTES = 1 << 30 };
+enum { MAX_MEMBER_BYTES = 1 << 30, HELD_MAX = 256 };
 
 typedef struct tar {
     vmae_tar_index index;
-    uint64_t *bytes; /* [archives] size of each when it was indexed */
-    char **path;     /* [archives] */
+    vmae_held_file *files; /* [archives] the first HELD_MAX stay open: a set may have more than a process may */
+    char **path;           /* [archives] */
     int archives;
 } tar;
 
@@ -45,7 +44,7 @@ static vmae_status tar_image(const vmae_dataset *dataset, int64_t index, int lea
     uint8_t *bytes = vmae_calloc(count + !count, 1);
     if (!bytes)
         return VMAE_ENOMEM;
-    vmae_status st = vmae_read_part(path, self->bytes[sample->archive], sample->offset, bytes, count);
+    vmae_status st = vmae_held_read(&self->files[sample->archive], sample->offset, bytes, count);
     if (st == VMAE_OK && (st = vmae_decode_image(image, bytes, count, least, sample->name)) != VMAE_OK)
         st = vmae_fail_in(st, "%s", path);
     free(bytes);
@@ -59,9 +58,12 @@ static void tar_close(vmae_dataset *dataset)
         free(dataset);
         return;
     }
-    for (int i = 0; i < self->archives; i++)
+    for (int i = 0; i < self->archives; i++) {
+        if (self->files)
+            vmae_held_let_go(&self->files[i]);
         free(self->path[i]);
-    free(self->bytes);
+    }
+    free(self->files);
     free(self->path);
     vmae_tar_index_release(&self->index);
     free(self);
@@ -162,18 +164,19 @@ static vmae_status make_fingerprint(const vmae_tar_index *index, char hex[VMAE_H
 
 static vmae_status index_archive(tar *self, int archive)
 {
-    vmae_tar_input input = { .name = self->path[archive] };
-    VMAE_TRY(vmae_open_file(input.name, &input.fd, &input.count));
-    self->bytes[archive] = input.count;
+    vmae_held_file *file = &self->files[archive];
+    VMAE_TRY(vmae_held_open(file, self->path[archive]));
+    const vmae_tar_input input = { .name = file->path, .fd = file->descriptor - 1, .count = file->bytes };
     const vmae_status st = vmae_tar_index_add(&self->index, &input);
-    close(input.fd); /* a set may have more shards than a process may have files */
+    if (archive >= HELD_MAX)
+        vmae_held_let_go(file);
     return st;
 }
 
 static vmae_status open_archives(tar *self, const vmae_dataset_spec *spec)
 {
     VMAE_TRY(find_archives(self, spec));
-    if (!(self->bytes = vmae_calloc((size_t)self->archives, sizeof *self->bytes)))
+    if (!(self->files = vmae_calloc((size_t)self->archives, sizeof *self->files)))
         return VMAE_ENOMEM;
     for (int i = 0; i < self->archives; i++)
         VMAE_TRY(index_archive(self, i));

@@ -74,7 +74,7 @@ static vmae_status read_metadata(vmae_model_config *config, const vmae_checkpoin
         const char *key = vmae_model_sizes[i].key, *text = vmae_checkpoint_metadata(checkpoint, key);
         char *end = NULL;
         const long long value = text ? strtoll(text, &end, 10) : 0;
-        if (!text || *end || value < 1 || value > 1 << 20)
+        if (!text || *end || value < 1) /* how large: vmae_model_check */
             return vmae_fail(VMAE_EDATA, "the checkpoint's metadata has %s = \"%s\"; it must be a positive size", key,
                              text ? text : "(absent)");
         *(int64_t *)((char *)config + vmae_model_sizes[i].offset) = value;

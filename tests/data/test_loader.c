@@ -432,7 +432,7 @@ TEST(samples_known_to_be_bad_count_but_are_not_listed_again)
     spec.bad_limit = 3;
     CHECK_STR(run(&spec, 2).error, "bad sample 4, the limit is 3 (step 0): fake 11 is broken");
     spec.bad_limit = 1;
-    CHECK_STR(run(&spec, 2).error, "2 samples are known to be bad, the limit is 1; the last: fake 3");
+    CHECK_STR(run(&spec, 2).error, "2 samples are known to be bad, the limit is 1; mend them, or raise loader.bad_limit; the last: fake 3");
 }
 TEST(clips_shorter_than_the_separation_are_bad_samples_by_name)
 {

@@ -242,7 +242,7 @@ TEST(a_cifar_file_that_is_cut_while_in_use_is_named)
     const vmae_dataset_spec spec = { .kind = "cifar10", .path = in_folder("live10"), .split = "val" };
     REQUIRE_OK(vmae_dataset_open(&dataset, &spec));
     REQUIRE(truncate(in_folder("live10/test_batch.bin"), 3073) == 0);
-    CHECK_FAILS(dataset->image(dataset, 2, 0, &image), VMAE_EIO, "test_batch.bin has 3073 bytes, had 9219");
+    CHECK_FAILS(dataset->image(dataset, 2, 0, &image), VMAE_EIO, "test_batch.bin ends at byte");
     CHECK_EQ(dataset->label(dataset, 2), 2);
     vmae_dataset_close(dataset);
     vmae_image_release(&image);
