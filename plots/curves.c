@@ -273,7 +273,7 @@ vmae_status vmae_draw_run_curves(vmae_plot *plot, const char *identity, const ch
         "scale' || coalesce((SELECT ' with ' || "
         "group_concat(assignment, ', ') FROM sweep_overrides WHERE sweep = s.id AND speed_only = 0), '') || "
         "'; data: ' || s.data FROM sweep_cells AS c JOIN sweeps AS s ON s.id = c.sweep WHERE c.identity = r.identity "
-        "LIMIT 1), "
+        "ORDER BY instr(s.scale, '+') > 0, s.id LIMIT 1), "
         "(SELECT revision FROM attempts WHERE run = r.id ORDER BY attempt DESC LIMIT 1) FROM runs "
         "AS r WHERE r.identity = ?",
         "t", identity));

@@ -5,6 +5,7 @@
 #include "engine/core/text.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -60,7 +61,10 @@ void vmae_console_progress(vmae_console *console, size_t number, const char *nam
         fprintf(stderr, "%s\n", line);
         return;
     }
-    const int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 8 ? window.ws_col - 1 : 79;
+    int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 8 ? window.ws_col - 1 : 79;
+    if ((size_t)width < strlen(line)) /* not within a character */
+        while (width > 0 && ((unsigned char)line[width] & 0xC0) == 0x80)
+            width--;
     fprintf(stderr, "\r\033[K%.*s", width, line);
     fflush(stderr);
 }

@@ -80,7 +80,7 @@ static const char *protocol_of(const executor *e, size_t run)
 
 static double predict(const executor *e, const vmae_speeds *speeds, size_t run)
 {
-    return e->prices[run].rest * vmae_speeds_predict(speeds, protocol_of(e, run), e->prices[run].whole.flops);
+    return vmae_speeds_predict_rest(speeds, protocol_of(e, run), &e->prices[run]);
 }
 
 /* Of a running run: by its own pace, else by that of finished ones. */
@@ -295,7 +295,7 @@ static void start_run(executor *e, size_t run, slot *s)
     s->run = run;
     s->started = vmae_seconds();
     s->resumed = state == VMAE_RUN_PARTIAL || e->prices[run].rest < 1;
-    s->watch = (vmae_watch){ .total = e->prices[run].whole.steps };
+    vmae_watch_begin(&s->watch, e->plan->runs[run].folder, e->prices[run].whole.steps);
     e->phase[run] = RUNNING;
     e->running++;
     say_started(e, s);
@@ -423,7 +423,7 @@ static vmae_status sum_up(executor *e)
     fprintf(stderr, "%s-%s: %zu runs: %zu done now, %zu finished before, %zu failed, %zu blocked, %zu left\n",
             e->plan->sweep->name, e->plan->sweep->stored_scale, r->wanted, r->done, r->cached, r->failed, r->blocked,
             r->left);
-    if (vmae_stops_count())
+    if (vmae_stops_count() && r->left) /* a signal that came while the last run ended has changed nothing */
         return vmae_fail(VMAE_EINTERRUPTED, "interrupted; the same command goes on");
     if (r->failed)
         return vmae_fail(VMAE_EDATA, "%zu of %zu runs failed; the first was %s", r->failed, r->wanted,
@@ -444,7 +444,8 @@ static vmae_status execute(executor *e)
     const vmae_status st = sum_up(e);
     char sentence[2 * MESSAGE];
     snprintf(sentence, sizeof sentence, "%s", st != VMAE_OK ? vmae_error() : "");
-    const vmae_status collected = vmae_stops_count() ? VMAE_OK : vmae_collector_finish(&e->collector, stdout);
+    const bool interrupted = vmae_stops_count() && e->report->left;
+    const vmae_status collected = interrupted ? VMAE_OK : vmae_collector_finish(&e->collector, stdout);
     vmae_collector_close(&e->collector);
     if (st == VMAE_OK)
         return collected;

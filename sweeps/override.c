@@ -68,7 +68,24 @@ static vmae_status override_stage(vmae_sweep *sweep, const char *given, const ch
                                   vmae_setting_suggest(sweep->arena, wanted, names, sweep->stage_count));
 }
 
-/* Takes it into every stage that has the option. *identity: it changes identities of one of them. */
+/* The value that the option has in all cells already: given once more, it makes no other sweep. Where rows set the
+ * option, it takes the place of theirs. */
+static bool is_as_in_the_file(const vmae_sweep *sweep, size_t stage, const vmae_option *option, const vmae_config *with)
+{
+    const vmae_config *base = sweep->stages[stage].base;
+    for (size_t g = 0; g < sweep->grid_count; g++)
+        for (size_t r = 0; r < sweep->grids[g].row_count; r++)
+            for (size_t i = 0; i < sweep->grids[g].rows[r].set_count; i++) {
+                const vmae_assignment *set = sweep->grids[g].rows[r].set[i];
+                if (set->stage == (int)stage && strcmp(set->name, option->name) == 0)
+                    return false;
+            }
+    return option->type == VMAE_FLOAT
+               ? vmae_config_float(base, option->name) == vmae_config_float(with, option->name)
+               : strcmp(vmae_config_value(base, option->name), vmae_config_value(with, option->name)) == 0;
+}
+
+/* Takes it into every stage that has the option and another value. *identity: it changes identities of one of them. */
 static vmae_status take_override(vmae_sweep *sweep, const char *given, bool *identity)
 {
     const char *equals = strchr(given, '=');
@@ -90,17 +107,18 @@ static vmae_status take_override(vmae_sweep *sweep, const char *given, bool *ide
         if ((only >= 0 && only != (int)s) || !option)
             continue;
         found = true;
-        *identity |= changes_identities(option);
         vmae_config *scratch = NULL;
         VMAE_TRY(vmae_config_copy(&scratch, stage->base));
         const vmae_status st = vmae_config_set(scratch, name, equals + 1, "command line");
         const char *value = st == VMAE_OK ? vmae_arena_strdup(sweep->arena, vmae_config_value(scratch, name)) : NULL;
+        const bool nothing_new = st == VMAE_OK && is_as_in_the_file(sweep, s, option, scratch);
         vmae_config_free(scratch);
         VMAE_TRY(st);
         if (!value)
             return VMAE_ENOMEM;
+        *identity |= !nothing_new && changes_identities(option);
         sweep->command_line[sweep->command_line_count++] =
-            (vmae_assignment){ (int)s, option->name, value, "command line" };
+            (vmae_assignment){ (int)s, option->name, value, "command line", nothing_new };
     }
     return found ? VMAE_OK : refuse_override(sweep, given, name);
 }
@@ -164,7 +182,7 @@ static vmae_status hash_seeds(const vmae_sweep *sweep, vmae_hash *hash)
 static vmae_status name_variant(vmae_sweep *sweep)
 {
     char hex[VMAE_HASH_HEX];
-    size_t count = 0;
+    size_t count = 0, changes = 0;
     vmae_hash *hash = vmae_hash_new();
     const vmae_assignment **sorted = vmae_arena_calloc(sweep->arena, sweep->command_line_count, sizeof *sorted);
     vmae_status st = hash && sorted ? VMAE_OK : VMAE_ENOMEM;
@@ -177,15 +195,18 @@ static vmae_status name_variant(vmae_sweep *sweep)
         qsort(sorted, count, sizeof *sorted, by_option);
     for (size_t i = 0; i < count; i++) {
         const vmae_assignment *a = sorted[i], *next = i + 1 < count ? sorted[i + 1] : NULL;
-        if (next && next->stage == a->stage && strcmp(next->name, a->name) == 0)
+        if ((next && next->stage == a->stage && strcmp(next->name, a->name) == 0) || a->nothing_new)
             continue;
+        changes++;
         vmae_hash_field(hash, "stage", sweep->stages[a->stage].name);
         vmae_hash_field(hash, a->name, a->text);
     }
     if (st == VMAE_OK && sweep->other_seeds)
         st = hash_seeds(sweep, hash);
     sweep->stored_scale = sweep->scale;
-    if (st == VMAE_OK && (count || sweep->other_seeds)) {
+    if (!changes)
+        sweep->override_count = 0; /* each was taken back by a later one */
+    if (st == VMAE_OK && (changes || sweep->other_seeds)) {
         vmae_hash_hex(hash, hex);
         sweep->stored_scale = vmae_arena_format(sweep->arena, "%s+%.*s", sweep->scale, VARIANT_DIGITS, hex);
         st = sweep->stored_scale ? VMAE_OK : VMAE_ENOMEM;
@@ -212,8 +233,8 @@ vmae_status vmae_sweep_override(vmae_sweep *sweep, const char *const *given, siz
         else
             sweep->speed_overrides[sweep->speed_override_count++] = copy;
     }
-    VMAE_TRY(describe_data(sweep));
-    return name_variant(sweep);
+    VMAE_TRY(name_variant(sweep));
+    return describe_data(sweep);
 }
 
 void vmae_sweep_print_variant(const vmae_sweep *sweep, FILE *out)

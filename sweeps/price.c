@@ -82,6 +82,12 @@ double vmae_speeds_predict(const vmae_speeds *speeds, const char *protocol, doub
     return -1;
 }
 
+double vmae_speeds_predict_rest(const vmae_speeds *speeds, const char *protocol, const vmae_price *price)
+{
+    const double whole = vmae_speeds_predict(speeds, protocol, price->whole.flops);
+    return whole < 0 ? whole : price->rest * whole;
+}
+
 /* How much of a run of so many steps is still to do. What has saved a state goes on from there, or from little before
  * its last step; what has not (a probe is short) starts again. */
 static double rest_of(const char *folder, int64_t steps)

@@ -34,6 +34,8 @@ typedef struct vmae_price {
     double rest;         /* how much of that is still to do, 0 to 1: an interrupted run goes on */
 } vmae_price;
 vmae_price vmae_price_run(const vmae_plan *plan, size_t run);
+/* Seconds for what is left of it; negative: unknown. */
+double vmae_speeds_predict_rest(const vmae_speeds *speeds, const char *protocol, const vmae_price *price);
 
 /* "3.4 TFLOP", "12 MB": into text, which is returned. */
 enum { VMAE_PRICE_TEXT = 32 };

@@ -62,7 +62,7 @@ static double add_price(const vmae_plan *plan, size_t index, const vmae_speeds *
         sum->flops_unknown = sum->seconds_unknown = true;
         return -1;
     }
-    const double seconds = price->rest * vmae_speeds_predict(speeds, protocol->name, price->whole.flops);
+    const double seconds = vmae_speeds_predict_rest(speeds, protocol->name, price);
     sum->flops += price->rest * price->whole.flops;
     sum->bytes += price->whole.disk_bytes;
     if (seconds >= 0)

@@ -18,6 +18,7 @@ typedef struct vmae_assignment {
     int stage;
     const char *name, *text; /* "model.mask_ratio", "0.75" */
     const char *origin;      /* "sweeps/table3.cfg:14" */
+    bool nothing_new;        /* of the command line: all cells have this value already */
 } vmae_assignment;
 
 typedef struct vmae_sweep_row {

@@ -48,6 +48,13 @@ void vmae_watch_look(vmae_watch *watch, const char *folder)
     free(path);
 }
 
+void vmae_watch_begin(vmae_watch *watch, const char *folder, int64_t total)
+{
+    *watch = (vmae_watch){ .total = total };
+    vmae_watch_look(watch, folder);
+    watch->step = 0;
+}
+
 double vmae_watch_left(const vmae_watch *watch)
 {
     const int64_t steps = watch->step - watch->first_step;

@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-/* Set total and the rest to 0 when the run is started. */
 typedef struct vmae_watch {
     int64_t total;                /* steps of the whole run; 0: unknown */
     uint64_t offset;              /* of the journal that was not read yet */
@@ -12,6 +11,8 @@ typedef struct vmae_watch {
     double first_wall, last_wall; /* and when */
 } vmae_watch;
 
+/* Watches a run of `total` steps (0: unknown) that is starting: what its journal holds is of earlier attempts. */
+void vmae_watch_begin(vmae_watch *watch, const char *folder, int64_t total);
 /* Reads what the journal in the run's folder says since the last look. What cannot be read changes nothing. */
 void vmae_watch_look(vmae_watch *watch, const char *folder);
 /* Seconds that its last steps will take at the pace of those since its first one; negative: it is too early to say. */

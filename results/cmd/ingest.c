@@ -24,8 +24,10 @@ static vmae_status ingest(cmd_context *context, vmae_listing *listing)
     (void)listing;
     for (int i = 0; i < context->count; i++)
         VMAE_TRY(ingest_one(context->store, context->words[i], &damaged));
-    if (context->count == 0)
+    if (context->count == 0 && (context->root || !context->db))
         VMAE_TRY(ingest_one(context->store, context->root ? context->root : "runs", &damaged));
+    else if (context->count == 0)
+        printf("the database is of this version; no folder was named, so nothing was read into it\n");
     return damaged ? vmae_fail(VMAE_EDATA, "%zu could not be read to the end: see above", damaged) : VMAE_OK;
 }
 
@@ -35,7 +37,8 @@ const cmd cmd_ingest = {
     .args = "[FOLDER...]",
     .doc =
         "Brings the database up to date with the journals in the runs folder, or in these folders (of runs, or of one "
-        "run). Doing it twice changes nothing. The other commands do this by themselves for the runs folder."
+        "run). Doing it twice changes nothing. The other commands do this by themselves for the runs folder. With --db "
+        "and no folder it only brings a database of an older version to this one."
         "\vExamples:\n  vicmae-results ingest\n  vicmae-results ingest /mnt/cluster/runs --db here.db",
     .uses = CMD_STORE | CMD_WRITES,
     .most = 1024,

@@ -75,6 +75,21 @@ TEST(a_checkpoint_that_was_replaced_is_not_that_of_the_run_beside_it)
     CHECK_STR(parent_of("after"), hash);
 }
 
+TEST(a_run_of_a_bare_file_goes_on_when_the_done_json_comes)
+{
+    char hash[VMAE_HASH_HEX];
+    const char *from = here("a"), *bare = here("bare");
+    trained("a", "1");
+    CHECK_OK(vmae_make_folders(bare));
+    copy_file(in(from, "checkpoint.safetensors"), in(bare, "checkpoint.safetensors"));
+    RUN_OK(KNN("of-bare"), set("checkpoint", in(bare, "checkpoint.safetensors")));
+    CHECK_OK(vmae_hash_file(in(bare, "checkpoint.safetensors"), hash));
+    CHECK_STR(parent_of("of-bare"), hash);
+    copy_file(in(from, "done.json"), in(bare, "done.json"));
+    RUN_OK("knn", "-R", here("of-bare"), in(here("of-bare"), "config.cfg"));
+    CHECK_STR(vicmae_err(), "is finished already");
+}
+
 TEST(a_file_beside_a_runs_own_checkpoint_is_not_of_that_run)
 {
     char hash[VMAE_HASH_HEX];

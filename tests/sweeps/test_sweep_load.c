@@ -252,6 +252,8 @@ TEST(a_sweep_that_the_command_line_changed_is_stored_under_another_name)
 {
     check_same(NULL, NULL, NULL, "demo", true);
     check_same(NULL, "threads=2", "data_root=/data", "demo", true); /* no number changes */
+    check_same(NULL, "train.steps=20", NULL, "demo", true);         /* as the file has it */
+    check_same(NULL, "train.steps=5", "train.steps=20", "demo", true);
     check_same("5,4", NULL, NULL, "demo", true);
     char *five = stored_scale(NULL, "train.steps=5", NULL), *seeds = stored_scale("4,6", NULL, NULL);
     CHECK_STR(five, "demo+");
