@@ -60,8 +60,8 @@ vmae_status vmae_run_main(const vmae_protocol *protocol, vmae_config *config, co
 /* For protocols: true once INT, TERM, USR1 or USR2 has arrived: finish the step, save, return VMAE_EINTERRUPTED. A
  * second INT ends the process at once. */
 bool vmae_run_stop_requested(void);
-/* Call first: journals that this attempt goes on after first_step. Metrics of earlier attempts behind it are
- * superseded. */
+/* Before metrics, artefacts and skipped samples, after what is said of the device: journals that this attempt goes on
+ * after first_step. Metrics of earlier attempts behind it are superseded. */
 vmae_status vmae_run_begin(vmae_run *run, int64_t first_step);
 vmae_status vmae_run_metrics(vmae_run *run, int64_t step, const vmae_metric *metrics, size_t count);
 /* Journals a file of the run's folder: its hash and size. */
