@@ -1,15 +1,37 @@
 /* backend.c -- which device a name means. */
 #include "engine/backend/backend.h"
 
+#include "engine/backend/cuda_open.h"
+
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* "cuda" is -1, the first; "cuda:N" is N. */
+static bool cuda_number(const char *device, int *number)
+{
+    char *end = NULL;
+    *number = -1;
+    if (strcmp(device, "cuda") == 0)
+        return true;
+    if (strncmp(device, "cuda:", 5) != 0 || device[5] < '0' || device[5] > '9')
+        return false;
+    const long value = strtol(device + 5, &end, 10);
+    *number = value < INT_MAX ? (int)value : INT_MAX;
+    return *end == '\0';
+}
 
 vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads)
 {
-    if (strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0)
+    int number;
+    if (strcmp(device, "cpu") == 0)
         return vmae_cpu_open(be, threads);
-    if (strncmp(device, "cuda", 4) == 0)
-        return vmae_fail(VMAE_EUSER, "device is \"%s\", but this build has no CUDA backend; use device = \"cpu\"",
-                         device);
+    if (strcmp(device, "auto") == 0)
+        return vmae_cuda_open(be, -1) == VMAE_OK ? VMAE_OK : vmae_cpu_open(be, threads);
+    if (cuda_number(device, &number)) {
+        const vmae_status st = vmae_cuda_open(be, number);
+        return st == VMAE_OK ? st : vmae_fail_in(st, "device is \"%s\"", device);
+    }
     return vmae_fail(VMAE_EUSER, "device is \"%s\"; known are auto, cpu and cuda:N", device);
 }
 

@@ -10,12 +10,13 @@
  * all gradients of parameters: f32.
  *   - Tensors are dense and row-major. Sizes are int64_t. Rows = product of all dimensions but the last.
  *   - `accumulate`: add to the gradients of parameters instead of overwriting them.
- *   - Results of the functions below do not depend on the number of threads (matrix products may: oneDNN splits long
- * sums over threads): what is summed over rows is summed in VMAE_SUM_BLOCKS fixed parts (part i = rows
- * [rows*i/VMAE_SUM_BLOCKS, rows*(i+1)/VMAE_SUM_BLOCKS)), each in row order, and the parts in order; `scratch` holds the
- * parts.
+ *   - Results of the functions below are the same bits every time, whatever the number of threads (matrix products may
+ * depend on it: oneDNN splits long sums over threads): what is summed over rows is summed in be->sum_blocks fixed parts
+ * (part i = rows [rows*i/sum_blocks, rows*(i+1)/sum_blocks)), each in an order of its own that never changes, and the
+ * parts in order; `scratch` holds the parts.
  *   - In place is allowed where it says so, nowhere else. Pointers are 64-byte aligned at the start of a tensor.
- *   - On a device with a queue, a function returns once its work is queued. */
+ *   - On a device with a queue, a function returns once its work is queued. What it refuses by value (a label out of
+ * range, a mask that removes nothing) is then refused by the next download or synchronize; by shape, at once. */
 #ifndef VMAE_BACKEND_BACKEND_H
 #define VMAE_BACKEND_BACKEND_H
 
@@ -31,7 +32,6 @@ extern "C" {
 
 typedef enum vmae_type { VMAE_F32, VMAE_BF16, VMAE_I32 } vmae_type;
 typedef uint16_t vmae_bf16; /* the upper half of a float */
-enum { VMAE_SUM_BLOCKS = 32 };
 
 static inline size_t vmae_type_size(vmae_type type)
 {
@@ -58,6 +58,14 @@ typedef struct vmae_matmul_shape {
 } vmae_matmul_shape;
 typedef struct vmae_matmul vmae_matmul; /* a prepared product: primitive, algorithm, workspace size */
 
+/* ---- attention ---- */
+
+/* Multi-head self-attention of qkv [batch, tokens, 3, heads, width], as one linear layer writes it. */
+typedef struct vmae_attention_shape {
+    vmae_type type;
+    int64_t batch, tokens, heads, width;
+} vmae_attention_shape;
+
 /* ---- the optimiser's view of the flat parameter buffer ---- */
 
 typedef struct vmae_segment {
@@ -67,11 +75,15 @@ typedef struct vmae_segment {
     bool matrix;           /* two or more dimensions: LARS adapts it */
 } vmae_segment;
 
+/* In device memory, so that a recorded step reads what is new in each run. */
 typedef struct vmae_optim_step {
     float lr, beta1, beta2, eps, momentum, trust;
-    bool nesterov;
-    float grad_scale; /* every gradient is multiplied by this first (clipping, averaging) */
-    int64_t step;     /* counted from 1 */
+    float scale;     /* every gradient is multiplied by this first: 1 / accumulated passes */
+    float clip_grad; /* then by min(1, clip_grad / (scale norm[0] + 1e-6)); 0: by nothing else */
+    float bias1;     /* 1 - beta1^step */
+    float root2;     /* 1 / sqrt(1 - beta2^step) */
+    int32_t nesterov;
+    int32_t step; /* counted from 1 */
 } vmae_optim_step;
 
 /* ---- the functions ---- */
@@ -86,7 +98,7 @@ typedef struct vmae_kernels {
                               vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                               float eps);
     /* dx (of x's type) = the gradient of x, + add (of x's type) if not NULL: the gradient that reaches x around the
-     * norm; dx may be add. dweight, dbias [d], or NULL (frozen). scratch: 2 * VMAE_SUM_BLOCKS * d floats. */
+     * norm; dx may be add. dweight, dbias [d], or NULL (frozen). scratch: 2 * be->sum_blocks * d floats. */
     vmae_status (*layer_norm_grad)(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
                                    const void *dy, vmae_type y_type, const void *x, vmae_type x_type, const float *mean,
                                    const float *rstd, const float *weight, const void *add, int64_t rows, int64_t d,
@@ -95,7 +107,7 @@ typedef struct vmae_kernels {
     /* y = x/2 (1 + erf(x/sqrt 2)), absolute error < 1e-6 max(1,|x|) in f32. */
     vmae_status (*gelu)(vmae_backend *be, void *y, const void *x, vmae_type type, int64_t n);
     /* dx = dy gelu'(x); dx may be dy. If dbias [d] is not NULL it gets the column sums of dx (before rounding).
-     * scratch: VMAE_SUM_BLOCKS * d floats. */
+     * scratch: be->sum_blocks * d floats. */
     vmae_status (*gelu_grad)(vmae_backend *be, void *dx, float *dbias, float *scratch, const void *dy, const void *x,
                              vmae_type type, int64_t rows, int64_t d, bool accumulate);
     vmae_status (*relu)(vmae_backend *be, void *y, const void *x, vmae_type type, int64_t n); /* may be in place */
@@ -110,22 +122,23 @@ typedef struct vmae_kernels {
     vmae_status (*cast)(vmae_backend *be, void *y, vmae_type to, const void *x, vmae_type from,
                         int64_t n); /* between f32 and bf16 */
     vmae_status (*fill)(vmae_backend *be, float *y, float value, int64_t n);
-    /* sum[d] = column sums of x [rows, d]. scratch: VMAE_SUM_BLOCKS * d floats. */
+    /* sum[d] = column sums of x [rows, d]. scratch: be->sum_blocks * d floats. */
     vmae_status (*column_sum)(vmae_backend *be, float *sum, float *scratch, const void *x, vmae_type type, int64_t rows,
                               int64_t d, bool accumulate);
     /* y = a[0]*wa[0] + b[0]*wb[0]: all device scalars; b and wb may both be NULL (then 0). */
     vmae_status (*weighted_sum)(vmae_backend *be, float *y, const float *a, const float *wa, const float *b,
                                 const float *wb);
 
-    /* Multi-head self-attention. qkv [batch, tokens, 3, heads, width]: as one linear layer writes it; out [batch,
-     * tokens, heads, width]. softmax(q k^T / sqrt(width)) v. lse [batch, heads, tokens]: log of the softmax's
-     * denominator (max included), for the gradient; NULL for inference. */
-    vmae_status (*attention)(vmae_backend *be, void *out, float *lse, const void *qkv, vmae_type type, int64_t batch,
-                             int64_t tokens, int64_t heads, int64_t width);
+    /* To be called once before attention or attention_grad (`grad`) of a shape: prepares what runs it, and says how
+     * many bytes of workspace it wants. */
+    vmae_status (*attention_prepare)(vmae_backend *be, const vmae_attention_shape *shape, bool grad, size_t *workspace);
+    /* out [batch, tokens, heads, width] = softmax(q k^T / sqrt(width)) v. lse [batch, heads, tokens]: log of the
+     * softmax's denominator (max included), for the gradient; NULL for inference. */
+    vmae_status (*attention)(vmae_backend *be, void *out, float *lse, void *workspace, const void *qkv,
+                             const vmae_attention_shape *shape);
     /* dqkv like qkv. Probabilities are recomputed from lse. */
-    vmae_status (*attention_grad)(vmae_backend *be, void *dqkv, const void *dout, const void *qkv, const void *out,
-                                  const float *lse, vmae_type type, int64_t batch, int64_t tokens, int64_t heads,
-                                  int64_t width);
+    vmae_status (*attention_grad)(vmae_backend *be, void *dqkv, void *workspace, const void *dout, const void *qkv,
+                                  const void *out, const float *lse, const vmae_attention_shape *shape);
 
     /* Random masking. noise [batch, patches] -> ids_shuffle [batch, patches] = stable argsort of the noise, ascending;
      * ids_restore its inverse; mask [batch, patches] = 0 for the first `keep` of ids_shuffle, 1 for the rest. */
@@ -156,7 +169,7 @@ typedef struct vmae_kernels {
     vmae_status (*unshuffle_tokens)(vmae_backend *be, void *y, const void *x, const float *mask_token, const float *pos,
                                     const int32_t *ids_restore, vmae_type type, int64_t batch, int64_t keep,
                                     int64_t patches, int64_t d);
-    /* dx [batch, 1+keep, d]; dmask_token [d] or NULL (frozen). scratch: VMAE_SUM_BLOCKS * d floats (parts over the
+    /* dx [batch, 1+keep, d]; dmask_token [d] or NULL (frozen). scratch: be->sum_blocks * d floats (parts over the
      * batch). ids_shuffle is the inverse of ids_restore. */
     vmae_status (*unshuffle_tokens_grad)(vmae_backend *be, void *dx, float *dmask_token, float *scratch, const void *dy,
                                          const int32_t *ids_restore, const int32_t *ids_shuffle, vmae_type type,
@@ -225,31 +238,37 @@ typedef struct vmae_kernels {
                                       const int32_t *labels, const float *targets, int64_t rows, int64_t classes,
                                       float smoothing);
 
-    /* ---- over the flat parameters; segments ascend and do not overlap; copy (bf16, same offsets) is NULL or renewed
-     * in the same pass ---- */
+    /* ---- over the flat parameters; segments (device memory) ascend, begin at multiples of 16 and do not overlap;
+     * copy (bf16, same offsets) is NULL or renewed in the same pass. norm: what `norms` made of grad; if norm[0] is not
+     * finite, nothing changes ---- */
 
-    /* norm[0] = L2 norm of all segments together, norm[1 + i] of segment i; sums in double, fixed order. `squares`:
-     * scratch of 2 * segments doubles. */
-    vmae_status (*norms)(vmae_backend *be, float *norm, double *squares, const float *x, const vmae_segment *segments,
+    /* Bytes of scratch that the functions below want. segments: host memory. */
+    size_t (*optim_scratch)(const vmae_segment *segments, int64_t count);
+    /* norm[0] = L2 norm of all segments together, norm[1 + i] of segment i; fixed order, and no less exact than sums in
+     * double rounded to float but for 1e-6. */
+    vmae_status (*norms)(vmae_backend *be, float *norm, void *scratch, const float *x, const vmae_segment *segments,
                          int64_t count);
     /* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p = p (1 - lr wd) - lr/(1-b1^t) m / (sqrt v / sqrt(1-b2^t) + eps); lr
      * times lr_scale. */
     vmae_status (*adamw)(vmae_backend *be, float *param, vmae_bf16 *copy, float *m, float *v, const float *grad,
-                         const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
+                         const float *norm, const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
     /* g += wd p; buf = momentum buf + g (step 1: buf = g); p -= lr buf; nesterov: p -= lr (g + momentum buf). */
     vmae_status (*sgd)(vmae_backend *be, float *param, vmae_bf16 *copy, float *buf, const float *grad,
-                       const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
-    /* matrix: g += wd p, then g *= trust |p| / |g| unless a norm is 0. mu = momentum mu + g; p -= lr mu. scratch: 4 *
-     * segments doubles. */
-    vmae_status (*lars)(vmae_backend *be, float *param, vmae_bf16 *copy, float *mu, double *scratch, const float *grad,
-                        const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
+                       const float *norm, const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
+    /* matrix: g += wd p, then g *= trust |p| / |g| unless a norm is 0. mu = momentum mu + g; p -= lr mu. */
+    vmae_status (*lars)(vmae_backend *be, float *param, vmae_bf16 *copy, float *mu, void *scratch, const float *grad,
+                        const float *norm, const vmae_segment *segments, int64_t count, const vmae_optim_step *step);
 } vmae_kernels;
+
+/* Queued work that runs again as a whole: a CUDA graph. */
+typedef struct vmae_recording vmae_recording;
 
 struct vmae_backend {
     const char *name;      /* "cpu", "cuda:0" */
     char description[192]; /* device, libraries and their versions, instruction set: for the run's record */
     vmae_type precision;   /* the best compute type of the device: VMAE_BF16 where it is fast */
     int threads;           /* CPU: compute threads */
+    int sum_blocks;        /* parts in which sums over rows are made */
     const vmae_kernels *kernels;
     void *self;
 
@@ -261,12 +280,22 @@ struct vmae_backend {
                             size_t bytes); /* to host memory; waits for the work queued before */
     vmae_status (*synchronize)(vmae_backend *be);
 
+    /* What the functions of this table queue between record_begin and record_end is not run but kept, to be run as
+     * often as wanted, with the same pointers, by replay. All three NULL where that gains nothing. */
+    vmae_status (*record_begin)(vmae_backend *be);
+    vmae_status (*record_end)(vmae_backend *be, vmae_recording **recording); /* NULL: drops what was recorded */
+    vmae_status (*replay)(vmae_backend *be, vmae_recording *recording);
+    void (*recording_free)(vmae_backend *be, vmae_recording *recording); /* NULL is fine */
+
     vmae_status (*matmul_new)(vmae_backend *be, vmae_matmul **matmul,
                               const vmae_matmul_shape *shape); /* equal shapes share one */
     size_t (*matmul_workspace)(const vmae_matmul *matmul);
     /* bias, residual: NULL where the shape has none. */
     vmae_status (*matmul)(vmae_backend *be, const vmae_matmul *matmul, void *c, const void *a, const void *b,
                           const float *bias, const void *residual, void *workspace);
+    /* The algorithms chosen for everything prepared so far, one a line, for the run's record; "" where the library
+     * doesn't say. Owned by the backend. */
+    const char *(*algorithms)(vmae_backend *be);
     void (*close)(vmae_backend *be);
 };
 

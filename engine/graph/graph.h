@@ -55,6 +55,7 @@ struct vmae_node {
     int64_t size[6];                                            /* the rule's own: sizes, counts, flags */
     float scalar[4];                                            /* the rule's own: eps, temperature, ... */
     int in_place;     /* out[0] may lie in in[in_place]'s memory if that dies here; -1: never */
+    bool host;        /* its rule waits for the device: a graph that holds it is not recorded */
     bool accumulates; /* its parameter gradients were written before in this graph: add */
     size_t scratch_bytes;
     void *scratch;

@@ -160,6 +160,7 @@ vmae_status vmae_graph_plan(vmae_graph *g)
         return vmae_fail(VMAE_EINTERNAL, "the graph is planned already");
     for (size_t i = 0; i < g->node_count; i++) {
         vmae_node *node = g->nodes[i];
+        g->host |= node->host;
         if (node->rule->prepare)
             VMAE_TRY(node->rule->prepare(g->be, node, g->accumulates || node->accumulates));
     }

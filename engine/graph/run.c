@@ -10,16 +10,36 @@ static vmae_status run_node(vmae_graph *g, const vmae_node *node, bool accumulat
     return node->rule->run(g->be, node, accumulate || node->accumulates);
 }
 
-vmae_status vmae_graph_run(vmae_graph *g, bool accumulate)
+static vmae_status run_nodes(vmae_graph *g, bool accumulate)
 {
-    if (!g->planned || (accumulate && !g->accumulates))
-        return vmae_fail(VMAE_EINTERNAL, "the graph is run before it was planned for this");
     for (size_t i = 0; i < g->node_count; i++) {
         const vmae_status st = run_node(g, g->nodes[i], accumulate);
         if (st != VMAE_OK)
             return vmae_fail_in(st, "%s (op %zu)", g->nodes[i]->rule->name, i);
     }
     return VMAE_OK;
+}
+
+static vmae_status record(vmae_graph *g, bool accumulate)
+{
+    VMAE_TRY(g->be->record_begin(g->be));
+    const vmae_status st = run_nodes(g, accumulate);
+    const vmae_status ended = g->be->record_end(g->be, st == VMAE_OK ? &g->recorded[accumulate] : NULL);
+    return st != VMAE_OK ? st : ended;
+}
+
+/* As it is the first time: what a device sets up lazily must not fall into a recording. */
+vmae_status vmae_graph_run(vmae_graph *g, bool accumulate)
+{
+    if (!g->planned || (accumulate && !g->accumulates))
+        return vmae_fail(VMAE_EINTERNAL, "the graph is run before it was planned for this");
+    if (!g->be->replay || g->host || !g->warm[accumulate]) {
+        g->warm[accumulate] = true;
+        return run_nodes(g, accumulate);
+    }
+    if (!g->recorded[accumulate])
+        VMAE_TRY(record(g, accumulate));
+    return g->be->replay(g->be, g->recorded[accumulate]);
 }
 
 /* Copies any tensor that holds data right now to host floats. */

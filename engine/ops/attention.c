@@ -4,13 +4,35 @@
 
 enum { BATCH, TOKENS, HEADS, WIDTH };
 
+static vmae_attention_shape shape_of(const vmae_node *node, vmae_type type)
+{
+    const int64_t *s = node->size;
+    return (vmae_attention_shape){
+        .type = type, .batch = s[BATCH], .tokens = s[TOKENS], .heads = s[HEADS], .width = s[WIDTH]
+    };
+}
+
+static vmae_status attention_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
+{
+    (void)accumulates;
+    const vmae_attention_shape shape = shape_of(node, node->in[0]->type);
+    return be->kernels->attention_prepare(be, &shape, false, &node->scratch_bytes);
+}
+
+static vmae_status attention_grad_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
+{
+    (void)accumulates;
+    const vmae_attention_shape shape = shape_of(node, node->in[1]->type);
+    return be->kernels->attention_prepare(be, &shape, true, &node->scratch_bytes);
+}
+
 /* Input qkv; outputs out, lse (absent without a gradient). */
 static vmae_status attention_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const int64_t *s = node->size;
-    return be->kernels->attention(be, node->out[0]->data, vmae_data(node->out[1]), node->in[0]->data, node->in[0]->type,
-                                  s[BATCH], s[TOKENS], s[HEADS], s[WIDTH]);
+    const vmae_attention_shape shape = shape_of(node, node->in[0]->type);
+    return be->kernels->attention(be, node->out[0]->data, vmae_data(node->out[1]), node->scratch, node->in[0]->data,
+                                  &shape);
 }
 
 static vmae_cost cost_of(const vmae_node *node, double products, double tensors)
@@ -31,9 +53,9 @@ static vmae_cost attention_cost(const vmae_node *node)
 static vmae_status attention_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const int64_t *s = node->size;
-    return be->kernels->attention_grad(be, node->out[0]->data, node->in[0]->data, node->in[1]->data, node->in[2]->data,
-                                       node->in[3]->data, node->in[1]->type, s[BATCH], s[TOKENS], s[HEADS], s[WIDTH]);
+    const vmae_attention_shape shape = shape_of(node, node->in[1]->type);
+    return be->kernels->attention_grad(be, node->out[0]->data, node->scratch, node->in[0]->data, node->in[1]->data,
+                                       node->in[2]->data, node->in[3]->data, &shape);
 }
 
 static vmae_cost attention_grad_cost(const vmae_node *node)
@@ -41,7 +63,8 @@ static vmae_cost attention_grad_cost(const vmae_node *node)
     return cost_of(node, 4, 8);
 }
 
-static const vmae_rule attention_grad = { "attention_grad", attention_grad_run, NULL, NULL, attention_grad_cost };
+static const vmae_rule attention_grad = { "attention_grad", attention_grad_run, NULL, attention_grad_prepare,
+                                          attention_grad_cost };
 
 static void attention_backward(vmae_graph *g, vmae_node *node)
 {
@@ -53,7 +76,8 @@ static void attention_backward(vmae_graph *g, vmae_node *node)
     vmae_add_gradient(g, qkv, vmae_result(g, grad, qkv->type, qkv->shape));
 }
 
-static const vmae_rule attention = { "attention", attention_run, attention_backward, NULL, attention_cost };
+static const vmae_rule attention = { "attention", attention_run, attention_backward, attention_prepare,
+                                     attention_cost };
 
 vmae_tensor *vmae_attention(vmae_graph *g, vmae_tensor *qkv, int64_t heads)
 {

@@ -27,7 +27,7 @@ static vmae_status gelu_run(vmae_backend *be, const vmae_node *node, bool accumu
 static vmae_status gelu_grad_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     (void)be, (void)accumulates;
-    node->scratch_bytes = (size_t)VMAE_SUM_BLOCKS * (size_t)vmae_last_dim(node->in[1]) * sizeof(float);
+    node->scratch_bytes = (size_t)be->sum_blocks * (size_t)vmae_last_dim(node->in[1]) * sizeof(float);
     return VMAE_OK;
 }
 

@@ -130,7 +130,7 @@ static const vmae_rule linear_dw = { "linear_dw", linear_dw_run, NULL, linear_dw
 static vmae_status column_sum_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     (void)be, (void)accumulates;
-    node->scratch_bytes = (size_t)VMAE_SUM_BLOCKS * (size_t)vmae_last_dim(node->in[0]) * sizeof(float);
+    node->scratch_bytes = (size_t)be->sum_blocks * (size_t)vmae_last_dim(node->in[0]) * sizeof(float);
     return VMAE_OK;
 }
 

@@ -176,7 +176,7 @@ static vmae_status unshuffle_tokens_run(vmae_backend *be, const vmae_node *node,
 static vmae_status unshuffle_tokens_grad_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     (void)be, (void)accumulates;
-    node->scratch_bytes = (size_t)VMAE_SUM_BLOCKS * (size_t)vmae_last_dim(node->in[0]) * sizeof(float);
+    node->scratch_bytes = (size_t)be->sum_blocks * (size_t)vmae_last_dim(node->in[0]) * sizeof(float);
     return VMAE_OK;
 }
 

@@ -13,13 +13,16 @@ struct vmae_optimizer {
     vmae_params *params;
     vmae_optimizer_config config;
     vmae_segment *segments; /* host */
+    vmae_segment *placed;   /* device: the same */
+    vmae_optim_step *step;  /* device */
     const vmae_param **segment_params;
     int64_t count;
-    float *state[2];  /* m and v, or momentum and nothing */
-    float *norm;      /* device: 1 + count */
-    double *scratch;  /* device: 4 * count */
-    float *host_norm; /* 1 + count */
-    int64_t steps;
+    float *state[2];          /* m and v, or momentum and nothing */
+    float *norm;              /* device: 1 + count */
+    void *scratch;            /* device */
+    float *host_norm;         /* 1 + count */
+    vmae_recording *recorded; /* of a step, where the device records */
+    int64_t steps, taken;     /* since the beginning; by this object */
 };
 
 static const char *const state_names[2][2] = { { "optimizer.m", "optimizer.v" }, { "optimizer.momentum", NULL } };
@@ -86,8 +89,12 @@ vmae_status vmae_optimizer_new(vmae_optimizer **optimizer, vmae_backend *be, vma
     for (int i = 0; i < 2; i++)
         if (state_name(o, i) && (st = be->allocate(be, (void **)&o->state[i], bytes)) != VMAE_OK)
             goto failed;
+    const size_t segments = (size_t)o->count * sizeof *o->segments;
     if ((st = be->allocate(be, (void **)&o->norm, (size_t)(1 + o->count) * sizeof(float))) != VMAE_OK ||
-        (st = be->allocate(be, (void **)&o->scratch, (size_t)(4 * o->count) * sizeof(double))) != VMAE_OK)
+        (st = be->allocate(be, &o->scratch, be->kernels->optim_scratch(o->segments, o->count))) != VMAE_OK ||
+        (st = be->allocate(be, (void **)&o->step, sizeof *o->step)) != VMAE_OK ||
+        (st = be->allocate(be, (void **)&o->placed, segments)) != VMAE_OK ||
+        (st = be->upload(be, o->placed, o->segments, segments)) != VMAE_OK)
         goto failed;
     *optimizer = o;
     return VMAE_OK;
@@ -104,21 +111,53 @@ void vmae_optimizer_free(vmae_optimizer *o)
     o->be->release(o->be, o->state[1]);
     o->be->release(o->be, o->norm);
     o->be->release(o->be, o->scratch);
+    o->be->release(o->be, o->step);
+    o->be->release(o->be, o->placed);
+    if (o->be->recording_free)
+        o->be->recording_free(o->be, o->recorded);
     free(o->segments);
     free(o->segment_params);
     free(o->host_norm);
     free(o);
 }
 
-/* The norm of the gradients as they lie; VMAE_EDIVERGED if it is not finite. */
-static vmae_status measure(vmae_optimizer *o, double *norm)
+/* Queues the norms and the pass over the parameters. */
+static vmae_status queue_step(vmae_optimizer *o)
 {
-    const size_t bytes = (size_t)(1 + o->count) * sizeof(float);
-    VMAE_TRY(
-        o->be->kernels->norms(o->be, o->norm, o->scratch, vmae_params_gradients(o->params), o->segments, o->count));
-    VMAE_TRY(o->be->download(o->be, o->host_norm, o->norm, bytes));
-    *norm = o->host_norm[0];
-    if (isfinite(*norm))
+    const vmae_kernels *k = o->be->kernels;
+    float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params), **state = o->state;
+    vmae_bf16 *copy = vmae_params_copy(o->params);
+    VMAE_TRY(k->norms(o->be, o->norm, o->scratch, gradients, o->placed, o->count));
+    switch (o->config.method) {
+    case VMAE_ADAMW:
+        return k->adamw(o->be, values, copy, state[0], state[1], gradients, o->norm, o->placed, o->count, o->step);
+    case VMAE_SGD: return k->sgd(o->be, values, copy, state[0], gradients, o->norm, o->placed, o->count, o->step);
+    case VMAE_LARS:
+        return k->lars(o->be, values, copy, state[0], o->scratch, gradients, o->norm, o->placed, o->count, o->step);
+    }
+    return VMAE_OK;
+}
+
+/* As it is the first time: what a device sets up lazily must not fall into a recording. */
+static vmae_status run_step(vmae_optimizer *o)
+{
+    if (!o->be->replay || o->taken == 0)
+        return queue_step(o);
+    if (!o->recorded) {
+        VMAE_TRY(o->be->record_begin(o->be));
+        const vmae_status st = queue_step(o);
+        const vmae_status ended = o->be->record_end(o->be, st == VMAE_OK ? &o->recorded : NULL);
+        if (st != VMAE_OK || ended != VMAE_OK)
+            return st != VMAE_OK ? st : ended;
+    }
+    return o->be->replay(o->be, o->recorded);
+}
+
+/* VMAE_EDIVERGED if the norm of the gradients as they lie is not finite: the step changed nothing then. */
+static vmae_status read_norm(vmae_optimizer *o)
+{
+    VMAE_TRY(o->be->download(o->be, o->host_norm, o->norm, (size_t)(1 + o->count) * sizeof(float)));
+    if (isfinite(o->host_norm[0]))
         return VMAE_OK;
     for (int64_t i = 0; i < o->count; i++)
         if (!isfinite(o->host_norm[1 + i]))
@@ -128,33 +167,26 @@ static vmae_status measure(vmae_optimizer *o, double *norm)
 
 vmae_status vmae_optimizer_step(vmae_optimizer *o, double lr, double scale, double *grad_norm)
 {
-    double norm;
-    VMAE_TRY(measure(o, &norm));
-    norm *= scale;
-    *grad_norm = norm;
     const vmae_optimizer_config *c = &o->config;
-    const double clip = c->clip_grad > 0.0 ? fmin(1.0, c->clip_grad / (norm + 1e-6)) : 1.0;
+    const float beta1 = (float)c->beta1, beta2 = (float)c->beta2;
+    const double t = (double)(o->steps + 1);
     const vmae_optim_step step = { .lr = (float)lr,
-                                   .beta1 = (float)c->beta1,
-                                   .beta2 = (float)c->beta2,
+                                   .beta1 = beta1,
+                                   .beta2 = beta2,
                                    .eps = (float)c->eps,
                                    .momentum = (float)c->momentum,
                                    .trust = (float)c->trust,
+                                   .scale = (float)scale,
+                                   .clip_grad = (float)fmax(c->clip_grad, 0.0),
+                                   .bias1 = (float)(1.0 - pow((double)beta1, t)),
+                                   .root2 = (float)(1.0 / sqrt(1.0 - pow((double)beta2, t))),
                                    .nesterov = c->nesterov,
-                                   .grad_scale = (float)(scale * clip),
-                                   .step = o->steps + 1 };
-    const vmae_kernels *k = o->be->kernels;
-    float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params);
-    vmae_bf16 *copy = vmae_params_copy(o->params);
-    switch (c->method) {
-    case VMAE_ADAMW:
-        VMAE_TRY(k->adamw(o->be, values, copy, o->state[0], o->state[1], gradients, o->segments, o->count, &step));
-        break;
-    case VMAE_SGD: VMAE_TRY(k->sgd(o->be, values, copy, o->state[0], gradients, o->segments, o->count, &step)); break;
-    case VMAE_LARS:
-        VMAE_TRY(k->lars(o->be, values, copy, o->state[0], o->scratch, gradients, o->segments, o->count, &step));
-        break;
-    }
+                                   .step = (int32_t)(o->steps + 1) };
+    VMAE_TRY(o->be->upload(o->be, o->step, &step, sizeof step));
+    VMAE_TRY(run_step(o));
+    o->taken++;
+    VMAE_TRY(read_norm(o));
+    *grad_norm = (double)o->host_norm[0] * scale;
     o->steps++;
     return VMAE_OK;
 }

@@ -49,6 +49,7 @@ static int ascending(const void *a, const void *b)
 }
 
 /* `amount`: bytes or floating-point operations of one call, in `unit`. */
+#define SHAPE(type, batch, tokens, heads, width) ((const vmae_attention_shape){ type, batch, tokens, heads, width })
 #define BENCH(name, amount, unit, call)                                                                                \
     do {                                                                                                               \
         double times_[RUNS];                                                                                           \
@@ -135,18 +136,21 @@ static void bench_typed(const vmae_kernels *k, vmae_backend *be, vmae_type type,
     BENCH("cast to bf16", n * (size + 2), "GB/s", k->cast(be, x->c, VMAE_BF16, x->a, type, (int64_t)ROWS * D));
     BENCH("column_sum", wide * size, "GB/s", k->column_sum(be, x->d, x->scratch, x->a, type, ROWS, HIDDEN, false));
 
-    BENCH("attention", attention, "GFLOP/s", k->attention(be, x->c, x->small, x->a, type, BATCH, TOKENS, HEADS, WIDTH));
+    BENCH("attention", attention, "GFLOP/s",
+          k->attention(be, x->c, x->small, NULL, x->a, &SHAPE(type, BATCH, TOKENS, HEADS, WIDTH)));
     BENCH("attention_grad", 2.5 * attention, "GFLOP/s",
-          k->attention_grad(be, x->d, x->b, x->a, x->c, x->small, type, BATCH, TOKENS, HEADS, WIDTH));
+          k->attention_grad(be, x->d, NULL, x->b, x->a, x->c, x->small, &SHAPE(type, BATCH, TOKENS, HEADS, WIDTH)));
     const double visible = 4.0 * 4 * BATCH * HEADS * (KEEP + 1) * (KEEP + 1) * WIDTH;
     BENCH("attention 50 tokens", visible, "GFLOP/s",
-          k->attention(be, x->c, x->small, x->a, type, 4 * BATCH, KEEP + 1, HEADS, WIDTH));
-    BENCH("attention_grad 50", 2.5 * visible, "GFLOP/s",
-          k->attention_grad(be, x->d, x->b, x->a, x->c, x->small, type, 4 * BATCH, KEEP + 1, HEADS, WIDTH));
+          k->attention(be, x->c, x->small, NULL, x->a, &SHAPE(type, 4 * BATCH, KEEP + 1, HEADS, WIDTH)));
+    BENCH(
+        "attention_grad 50", 2.5 * visible, "GFLOP/s",
+        k->attention_grad(be, x->d, NULL, x->b, x->a, x->c, x->small, &SHAPE(type, 4 * BATCH, KEEP + 1, HEADS, WIDTH)));
     const double tiny = 4.0 * 128 * 6 * 17 * 17 * 32;
-    BENCH("attention 17 x 32", tiny, "GFLOP/s", k->attention(be, x->c, x->small, x->a, type, 128, 17, 6, 32));
+    BENCH("attention 17 x 32", tiny, "GFLOP/s",
+          k->attention(be, x->c, x->small, NULL, x->a, &SHAPE(type, 128, 17, 6, 32)));
     BENCH("attention_grad 17 x 32", 2.5 * tiny, "GFLOP/s",
-          k->attention_grad(be, x->d, x->b, x->a, x->c, x->small, type, 128, 17, 6, 32));
+          k->attention_grad(be, x->d, NULL, x->b, x->a, x->c, x->small, &SHAPE(type, 128, 17, 6, 32)));
 
     BENCH("batch_norm", 2 * project * size, "GB/s",
           k->batch_norm(be, x->c, mean, rstd, x->small + 131072, x->small + 196608, x->a, x->w, x->v, type,
@@ -220,15 +224,18 @@ static void bench_f32(const vmae_kernels *k, vmae_backend *be, const blocks *x)
                                    .eps = 1e-8f,
                                    .momentum = 0.9f,
                                    .trust = 1e-3f,
-                                   .grad_scale = 1.0f,
+                                   .scale = 1.0f,
+                                   .bias1 = 0.19f,
+                                   .root2 = 3.2f,
                                    .step = 2 };
     double *squares = (double *)x->scratch;
     memset(x->c, 0, BLOCK_BYTES), memset(x->d, 0, BLOCK_BYTES);
     BENCH("norms", 4.0 * PARAMS, "GB/s", k->norms(be, x->small, squares, x->a, segments, 2));
-    BENCH("adamw", 28.0 * PARAMS, "GB/s", k->adamw(be, x->b, NULL, x->c, x->d, x->a, segments, 2, &step));
-    BENCH("adamw + bf16 copy", 30.0 * PARAMS, "GB/s", k->adamw(be, x->b, x->e, x->c, x->d, x->a, segments, 2, &step));
-    BENCH("sgd", 20.0 * PARAMS, "GB/s", k->sgd(be, x->b, NULL, x->c, x->a, segments, 2, &step));
-    BENCH("lars", 28.0 * PARAMS, "GB/s", k->lars(be, x->b, NULL, x->c, squares, x->a, segments, 2, &step));
+    BENCH("adamw", 28.0 * PARAMS, "GB/s", k->adamw(be, x->b, NULL, x->c, x->d, x->a, x->small, segments, 2, &step));
+    BENCH("adamw + bf16 copy", 30.0 * PARAMS, "GB/s",
+          k->adamw(be, x->b, x->e, x->c, x->d, x->a, x->small, segments, 2, &step));
+    BENCH("sgd", 20.0 * PARAMS, "GB/s", k->sgd(be, x->b, NULL, x->c, x->a, x->small, segments, 2, &step));
+    BENCH("lars", 28.0 * PARAMS, "GB/s", k->lars(be, x->b, NULL, x->c, squares, x->a, x->small, segments, 2, &step));
 }
 
 int main(int argc, char **argv)

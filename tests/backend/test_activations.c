@@ -89,8 +89,7 @@ static void check_gelu_grad(const vmae_kernels *k, vmae_type type)
     for (int s = 0; s < SHAPES; s++) {
         const int64_t rows = shapes[s].rows, d = shapes[s].d, n = rows * d;
         const tensor x = tensor_random(type, n, -6.0, 6.0, 12), dy = tensor_random(type, n, -1.0, 1.0, 13);
-        const tensor scratch = tensor_new(VMAE_F32, VMAE_SUM_BLOCKS * d),
-                     before = tensor_random(VMAE_F32, d, -1.0, 1.0, 14);
+        const tensor scratch = tensor_new(VMAE_F32, SUM_BLOCKS * d), before = tensor_random(VMAE_F32, d, -1.0, 1.0, 14);
         tensor dx[4], dbias[4];
         set_at(x, 0, -20.0), set_at(x, n - 1, 20.0);
         double *expected = doubles_new(n), *sums = doubles_new(d);
@@ -251,8 +250,7 @@ static void check_sums(const vmae_kernels *k, vmae_type type)
 {
     for (int s = 0; s < SHAPES; s++) {
         const int64_t rows = shapes[s].rows, d = shapes[s].d;
-        const tensor x = tensor_random(type, rows * d, -1.0, 3.0, 51),
-                     scratch = tensor_new(VMAE_F32, VMAE_SUM_BLOCKS * d);
+        const tensor x = tensor_random(type, rows * d, -1.0, 3.0, 51), scratch = tensor_new(VMAE_F32, SUM_BLOCKS * d);
         double *sums = doubles_new(d);
         for (int64_t i = 0; i < rows * d; i++)
             sums[i % d] += value_at(x, i);
@@ -329,8 +327,7 @@ static void check_layer_norm(const vmae_kernels *k, vmae_type type)
         const tensor x = tensor_random(type, n, base - 2.0, base + 2.0, 61), dy = tensor_random(type, n, -1.0, 1.0, 62);
         const tensor weight = tensor_random(VMAE_F32, d, 0.5, 1.5, 63),
                      bias = tensor_random(VMAE_F32, d, -1.0, 1.0, 64);
-        const tensor add = tensor_random(type, n, -1.0, 1.0, 65),
-                     scratch = tensor_new(VMAE_F32, 2 * VMAE_SUM_BLOCKS * d);
+        const tensor add = tensor_random(type, n, -1.0, 1.0, 65), scratch = tensor_new(VMAE_F32, 2 * SUM_BLOCKS * d);
         const norm_case c = { doubles(x), doubles(weight), doubles(bias), doubles(dy), rows, d, 1e-6 };
         double *y_expected = doubles_new(n), *mean_expected = doubles_new(rows), *rstd_expected = doubles_new(rows);
         norm_reference(y_expected, mean_expected, rstd_expected, &c);

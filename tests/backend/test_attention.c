@@ -51,6 +51,7 @@ static double attention_loss(const void *context)
 static void check_case(const vmae_kernels *k, vmae_type type, int64_t batch, int64_t tokens, int64_t heads,
                        int64_t width, double spread, int64_t probes)
 {
+    const vmae_attention_shape shape = { type, batch, tokens, heads, width };
     const int64_t n = batch * tokens * heads * width;
     const tensor qkv = tensor_random(type, 3 * n, -spread, spread, 91), dout = tensor_random(type, n, -1.0, 1.0, 92);
     const attention_case c = { doubles(qkv), doubles(dout), batch, tokens, heads, width };
@@ -61,12 +62,11 @@ static void check_case(const vmae_kernels *k, vmae_type type, int64_t batch, int
         vmae_backend be = with_threads(t);
         out[t] = tensor_new(type, n), lse[t] = tensor_new(VMAE_F32, batch * heads * tokens),
         dqkv[t] = tensor_new(type, 3 * n);
-        REQUIRE_OK(k->attention(&be, out[t].data, lse[t].data, qkv.data, type, batch, tokens, heads, width));
-        REQUIRE_OK(k->attention_grad(&be, dqkv[t].data, dout.data, qkv.data, out[t].data, lse[t].data, type, batch,
-                                     tokens, heads, width));
+        REQUIRE_OK(k->attention(&be, out[t].data, lse[t].data, NULL, qkv.data, &shape));
+        REQUIRE_OK(k->attention_grad(&be, dqkv[t].data, NULL, dout.data, qkv.data, out[t].data, lse[t].data, &shape));
         CHECK(same_bits(out[t], out[1]) && same_bits(lse[t], lse[1]) && same_bits(dqkv[t], dqkv[1]));
         out[0] = tensor_new(type, n);
-        REQUIRE_OK(k->attention(&be, out[0].data, NULL, qkv.data, type, batch, tokens, heads, width));
+        REQUIRE_OK(k->attention(&be, out[0].data, NULL, NULL, qkv.data, &shape));
         CHECK(same_bits(out[0], out[1]));
     }
     /* A score of size s is rounded by about s 1e-7 before the exponential. */
@@ -117,21 +117,22 @@ TEST(attention_of_saturated_scores_matches)
 static void check_extremes(const vmae_kernels *k, vmae_type type)
 {
     enum { TOKENS = 5, WIDTH = 8, N = TOKENS * WIDTH };
+    const vmae_attention_shape shape = { type, 1, TOKENS, 1, WIDTH };
     const tensor qkv = tensor_random(type, 3 * N, -1.0, 1.0, 93), out = tensor_new(type, N),
                  lse = tensor_new(VMAE_F32, TOKENS);
     const tensor dout = tensor_random(type, N, -1.0, 1.0, 94), dqkv = tensor_new(type, 3 * N);
     vmae_backend be = with_threads(2);
     for (int i = 0; i < 2 * WIDTH; i++)
         set_at(qkv, i, 1e15); /* scores of 1e30 in token 0 */
-    REQUIRE_OK(k->attention(&be, out.data, lse.data, qkv.data, type, 1, TOKENS, 1, WIDTH));
-    REQUIRE_OK(k->attention_grad(&be, dqkv.data, dout.data, qkv.data, out.data, lse.data, type, 1, TOKENS, 1, WIDTH));
+    REQUIRE_OK(k->attention(&be, out.data, lse.data, NULL, qkv.data, &shape));
+    REQUIRE_OK(k->attention_grad(&be, dqkv.data, NULL, dout.data, qkv.data, out.data, lse.data, &shape));
     for (int i = 0; i < WIDTH; i++) /* all weight on key 0 */
         CHECK_NEAR(value_at(out, i), value_at(qkv, 2 * WIDTH + i), 1e-6);
     for (int i = 0; i < N; i++)
         CHECK(isfinite(value_at(out, i)));
     set_at(qkv, 0, INFINITY), set_at(qkv, 9, -INFINITY), set_at(qkv, 3 * WIDTH, NAN);
-    REQUIRE_OK(k->attention(&be, out.data, lse.data, qkv.data, type, 1, TOKENS, 1, WIDTH));
-    REQUIRE_OK(k->attention_grad(&be, dqkv.data, dout.data, qkv.data, out.data, lse.data, type, 1, TOKENS, 1, WIDTH));
+    REQUIRE_OK(k->attention(&be, out.data, lse.data, NULL, qkv.data, &shape));
+    REQUIRE_OK(k->attention_grad(&be, dqkv.data, NULL, dout.data, qkv.data, out.data, lse.data, &shape));
     CHECK(isnan(value_at(out, WIDTH)) || isnan(value_at(out, 0))); /* seen, not hidden */
 }
 TEST(attention_of_huge_and_infinite_values_comes_back)

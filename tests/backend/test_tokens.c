@@ -247,7 +247,7 @@ static void unshuffle_case(vmae_backend *be, int64_t batch, int64_t keep, int64_
     for (int64_t i = 0; i < batch * patches; i++)
         restore[i / patches * patches + shuffle[i]] = (int32_t)(i % patches);
     float *x = random_floats(n, 62), *token = random_floats(d, 63), *pos = random_floats((1 + patches) * d, 64);
-    float *dy = random_floats(m, 65), *dtoken = random_floats(d, 66), *scratch = grab_floats(VMAE_SUM_BLOCKS * d);
+    float *dy = random_floats(m, 65), *dtoken = random_floats(d, 66), *scratch = grab_floats(SUM_BLOCKS * d);
     void *x_typed = as_type(x, n, type), *dy_typed = as_type(dy, m, type), *y = grab_type(m, type),
          *dx = grab_type(n, type);
     double *ey = grab_doubles(m), *edx = grab_doubles(n), *edtoken = as_doubles(dtoken, d), top = 0.0;

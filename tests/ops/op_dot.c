@@ -65,6 +65,8 @@ static void dot_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *x = node->in[0];
     vmae_node *grad = vmae_record(g, &dot_grad, 2, (vmae_tensor *[]){ node->out[0]->gradient, node->in[1] });
+    if (grad)
+        grad->host = true;
     vmae_add_gradient(g, x, vmae_result(g, grad, x->type, x->shape));
 }
 
@@ -77,5 +79,8 @@ vmae_tensor *op_dot(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight)
     if (!vmae_is_floats(weight, vmae_count(x)))
         return vmae_graph_fail(g, "dot: x is %s, weight is %s", vmae_shape_text(x->shape),
                                vmae_shape_text(weight->shape));
-    return vmae_result(g, vmae_record(g, &dot, 2, (vmae_tensor *[]){ x, weight }), VMAE_F32, VMAE_SHAPE(1));
+    vmae_node *node = vmae_record(g, &dot, 2, (vmae_tensor *[]){ x, weight });
+    if (node)
+        node->host = true;
+    return vmae_result(g, node, VMAE_F32, VMAE_SHAPE(1));
 }

@@ -185,18 +185,18 @@ typedef struct attention_shape {
     float scale;
 } attention_shape;
 
-static attention_shape attention_shape_of(vmae_type type, int64_t batch, int64_t tokens, int64_t heads, int64_t width)
+static attention_shape attention_shape_of(const vmae_attention_shape *of)
 {
-    return (attention_shape){ .type = type,
-                              .tasks = batch * heads,
-                              .tokens = tokens,
-                              .heads = heads,
-                              .width = width,
-                              .key_columns = whole_vectors(tokens),
-                              .width_columns = whole_vectors(width),
-                              .key_stride = panel_stride(tokens),
-                              .width_stride = panel_stride(width),
-                              .scale = 1.0f / sqrtf((float)width) };
+    return (attention_shape){ .type = of->type,
+                              .tasks = of->batch * of->heads,
+                              .tokens = of->tokens,
+                              .heads = of->heads,
+                              .width = of->width,
+                              .key_columns = whole_vectors(of->tokens),
+                              .width_columns = whole_vectors(of->width),
+                              .key_stride = panel_stride(of->tokens),
+                              .width_stride = panel_stride(of->width),
+                              .scale = 1.0f / sqrtf((float)of->width) };
 }
 
 /* Where head `head` of image `image` begins in qkv (+ which * heads * width for q, k, v) and in out. */
@@ -318,16 +318,26 @@ static void attention_head(void *out, float *lse, const void *qkv, const attenti
     }
 }
 
-CPU_KERNEL vmae_status cpu_attention(vmae_backend *be, void *out, float *lse, const void *qkv, vmae_type type,
-                                     int64_t batch, int64_t tokens, int64_t heads, int64_t width)
+CPU_KERNEL vmae_status cpu_attention_prepare(vmae_backend *be, const vmae_attention_shape *shape, bool grad,
+                                             size_t *workspace)
 {
-    const attention_shape shape = attention_shape_of(type, batch, tokens, heads, width);
+    (void)be, (void)shape, (void)grad;
+    *workspace = 0; /* panels a thread: cpu_scratch() */
+    return VMAE_OK;
+}
+
+CPU_KERNEL vmae_status cpu_attention(vmae_backend *be, void *out, float *lse, void *workspace, const void *qkv,
+                                     const vmae_attention_shape *of)
+{
+    (void)workspace;
+    const attention_shape shape = attention_shape_of(of);
     const size_t floats = forward_floats(&shape);
     float *scratch = cpu_scratch((size_t)be->threads * floats * sizeof(float));
     if (!scratch)
         return VMAE_ENOMEM;
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (batch * heads * tokens * tokens >= PARALLEL_MIN)
-    for (int64_t task = 0; task < batch * heads; task++)
+#pragma omp parallel for schedule(static)                                                                              \
+    num_threads(be->threads) if (of->batch * of->heads * of->tokens * of->tokens >= PARALLEL_MIN)
+    for (int64_t task = 0; task < of->batch * of->heads; task++)
         attention_head(out, lse, qkv, &shape, task, scratch + (size_t)omp_get_thread_num() * floats);
     return VMAE_OK;
 }
@@ -445,17 +455,19 @@ static void attention_head_grad(void *dqkv, const void *dout, const void *qkv, c
     panel_store(dqkv, s->type, qkv_offset(s, image, 2, head), step, p->dvalue, ws, s->tokens, s->width, NULL);
 }
 
-CPU_KERNEL vmae_status cpu_attention_grad(vmae_backend *be, void *dqkv, const void *dout, const void *qkv,
-                                          const void *out, const float *lse, vmae_type type, int64_t batch,
-                                          int64_t tokens, int64_t heads, int64_t width)
+CPU_KERNEL vmae_status cpu_attention_grad(vmae_backend *be, void *dqkv, void *workspace, const void *dout,
+                                          const void *qkv, const void *out, const float *lse,
+                                          const vmae_attention_shape *of)
 {
-    const attention_shape shape = attention_shape_of(type, batch, tokens, heads, width);
+    (void)workspace;
+    const attention_shape shape = attention_shape_of(of);
     const size_t floats = grad_floats(&shape);
     float *scratch = cpu_scratch((size_t)be->threads * floats * sizeof(float));
     if (!scratch)
         return VMAE_ENOMEM;
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (batch * heads * tokens * tokens >= PARALLEL_MIN)
-    for (int64_t task = 0; task < batch * heads; task++) {
+#pragma omp parallel for schedule(static)                                                                              \
+    num_threads(be->threads) if (of->batch * of->heads * of->tokens * of->tokens >= PARALLEL_MIN)
+    for (int64_t task = 0; task < of->batch * of->heads; task++) {
         const grad_panels panels = grad_panels_at(scratch + (size_t)omp_get_thread_num() * floats, &shape);
         attention_head_grad(dqkv, dout, qkv, out, lse, &shape, task, &panels);
     }

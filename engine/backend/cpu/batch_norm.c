@@ -1,7 +1,7 @@
 /* batch_norm.c -- BatchNorm1d with separate statistics for runs of rows (views), and its gradient.
  *
  * A thread takes a strip of columns over all rows: a group's strip stays in the second-level cache between passes, and
- * no sum crosses threads. Inside a strip, sums over a group's rows go in VMAE_SUM_BLOCKS parts. */
+ * no sum crosses threads. Inside a strip, sums over a group's rows go in SUM_BLOCKS parts. */
 #include "engine/backend/cpu/rows.h"
 
 enum { STRIP = 256 }; /* at most: 1 KiB of a row of floats, so that the prefetcher follows */
@@ -30,7 +30,7 @@ static void strip_sum(float *total, const strip *s, const void *x, const float *
 {
     float xs[STRIP] ALIGNED;
     memset(total, 0, STRIP * sizeof(float));
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         float sum[STRIP] ALIGNED = { 0 };
         for (int64_t row = sum_block(s->rows, part); row < sum_block(s->rows, part + 1); row++) {
             const float *in = row_load(xs, x, s->type, strip_offset(s, row), s->count);

@@ -1,4 +1,5 @@
 /* cpu.c -- the CPU backend: picks the kernels that the processor runs, and hands out memory. */
+#include "engine/backend/cpu/cpu.h"
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/matmul.h"
 #include "engine/backend/cpu/tables.h"
@@ -145,6 +146,13 @@ static vmae_status matmul_run(vmae_backend *be, const vmae_matmul *matmul, void 
     return cpu_matmul_run(be->self, matmul, c, a, b, bias, residual, workspace);
 }
 
+/* oneDNN chooses when a product first runs, and tells only its own log. */
+static const char *cpu_algorithms(vmae_backend *be)
+{
+    (void)be;
+    return "";
+}
+
 static void cpu_close(vmae_backend *be)
 {
     cpu_products_close(be->self);
@@ -161,6 +169,7 @@ vmae_status vmae_cpu_open(vmae_backend **be, int threads)
     made->name = "cpu";
     made->kernels = vmae_cpu_tables(&tables)[0];
     made->threads = threads > 0 ? threads : usable_cores();
+    made->sum_blocks = SUM_BLOCKS;
     made->precision = multiplies_bf16() ? VMAE_BF16 : VMAE_F32;
     model_name(model, sizeof model);
     snprintf(made->description, sizeof made->description, "%s, %d threads, %s kernels, %s", model, made->threads,
@@ -172,6 +181,7 @@ vmae_status vmae_cpu_open(vmae_backend **be, int threads)
     made->matmul_new = matmul_new;
     made->matmul_workspace = cpu_matmul_workspace;
     made->matmul = matmul_run;
+    made->algorithms = cpu_algorithms;
     made->close = cpu_close;
     cpu_products *products;
     const vmae_status status = cpu_products_open(&products, made->threads);

@@ -13,10 +13,12 @@
 
 #define CPU_KERNEL static
 
-/* First row of part `i` of `rows` rows cut in VMAE_SUM_BLOCKS parts. */
+enum { SUM_BLOCKS = 32 }; /* backend.h: be->sum_blocks */
+
+/* First row of part `i` of `rows` rows cut in SUM_BLOCKS parts. */
 static inline int64_t sum_block(int64_t rows, int64_t i)
 {
-    return rows * i / VMAE_SUM_BLOCKS;
+    return rows * i / SUM_BLOCKS;
 }
 
 static inline float bf16_to_float(vmae_bf16 value)

@@ -106,7 +106,7 @@ CPU_KERNEL vmae_status cpu_column_sum(vmae_backend *be, float *sum, float *scrat
                                       int64_t rows, int64_t d, bool accumulate)
 {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * d >= PARALLEL_MIN)
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         memset(scratch + part * d, 0, (size_t)d * sizeof(float));
         for (int64_t row = sum_block(rows, part); row < sum_block(rows, part + 1); row++) {
             for (int64_t from = 0; from < d; from += ROW_CHUNK) {

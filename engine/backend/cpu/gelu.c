@@ -61,7 +61,7 @@ CPU_KERNEL vmae_status cpu_gelu_grad(vmae_backend *be, void *dx, float *dbias, f
         return VMAE_OK;
     }
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (n >= PARALLEL_MIN)
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         float *sums = scratch + part * d;
         memset(sums, 0, (size_t)d * sizeof(float));
         for (int64_t row = sum_block(rows, part); row < sum_block(rows, part + 1); row++)

@@ -140,7 +140,7 @@ CPU_KERNEL vmae_status cpu_layer_norm_grad(vmae_backend *be, void *dx, float *dw
 {
     const bool sums = dweight || dbias;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * d >= PARALLEL_MIN)
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         float *dw = sums ? scratch + 2 * part * d : NULL, *db = sums ? dw + d : NULL;
         if (dw)
             memset(dw, 0, 2 * (size_t)d * sizeof(float));

@@ -120,9 +120,17 @@ static double optim_segment_sum(const double *pieces, const vmae_segment *segmen
     return sum;
 }
 
-CPU_KERNEL vmae_status cpu_norms(vmae_backend *be, float *norm, double *squares, const float *x,
+/* The pieces of two sums: 2 * count places each. */
+CPU_KERNEL size_t cpu_optim_scratch(const vmae_segment *segments, int64_t count)
+{
+    (void)segments;
+    return (size_t)(4 * count) * sizeof(double);
+}
+
+CPU_KERNEL vmae_status cpu_norms(vmae_backend *be, float *norm, void *scratch, const float *x,
                                  const vmae_segment *segments, int64_t count)
 {
+    double *squares = scratch;
     const optim_squares sums = { .grad = x, .a = squares };
     double total = 0.0;
     if (count > 0)
@@ -134,6 +142,13 @@ CPU_KERNEL vmae_status cpu_norms(vmae_backend *be, float *norm, double *squares,
     }
     norm[0] = (float)sqrt(total);
     return VMAE_OK;
+}
+
+/* By what every gradient is multiplied; norm0: of the gradients as they lie. */
+static float optim_scale(const vmae_optim_step *step, float norm0)
+{
+    const double scale = (double)step->scale, norm = (double)norm0 * scale;
+    return (float)(step->clip_grad > 0.0f ? scale * fmin(1.0, (double)step->clip_grad / (norm + 1e-6)) : scale);
 }
 
 /* ---- AdamW ---- */
@@ -169,8 +184,11 @@ static void optim_adamw_piece(const void *job, const vmae_segment *segment, int6
 }
 
 CPU_KERNEL vmae_status cpu_adamw(vmae_backend *be, float *param, vmae_bf16 *copy, float *m, float *v, const float *grad,
-                                 const vmae_segment *segments, int64_t count, const vmae_optim_step *step)
+                                 const float *norm, const vmae_segment *segments, int64_t count,
+                                 const vmae_optim_step *step)
 {
+    if (!isfinite(norm[0]))
+        return VMAE_OK;
     const double beta1 = (double)step->beta1, beta2 = (double)step->beta2, t = (double)step->step;
     const optim_adamw job = {
         .param = param,
@@ -178,7 +196,7 @@ CPU_KERNEL vmae_status cpu_adamw(vmae_backend *be, float *param, vmae_bf16 *copy
         .v = v,
         .copy = copy,
         .grad = grad,
-        .scale = step->grad_scale,
+        .scale = optim_scale(step, norm[0]),
         .beta1 = step->beta1,
         .beta2 = step->beta2,
         .rest1 = (float)(1.0 - beta1),
@@ -224,17 +242,20 @@ static void optim_sgd_piece(const void *job, const vmae_segment *segment, int64_
 }
 
 CPU_KERNEL vmae_status cpu_sgd(vmae_backend *be, float *param, vmae_bf16 *copy, float *buf, const float *grad,
-                               const vmae_segment *segments, int64_t count, const vmae_optim_step *step)
+                               const float *norm, const vmae_segment *segments, int64_t count,
+                               const vmae_optim_step *step)
 {
+    if (!isfinite(norm[0]))
+        return VMAE_OK;
     const optim_sgd job = { .param = param,
                             .buf = buf,
                             .copy = copy,
                             .grad = grad,
-                            .scale = step->grad_scale,
+                            .scale = optim_scale(step, norm[0]),
                             .momentum = step->momentum,
                             .lr = step->lr,
                             .first = step->step == 1,
-                            .nesterov = step->nesterov };
+                            .nesterov = step->nesterov != 0 };
     optim_each(be, segments, count, optim_sgd_piece, &job);
     return VMAE_OK;
 }
@@ -265,17 +286,21 @@ static void optim_lars_piece(const void *job, const vmae_segment *segment, int64
         narrow(a.copy + from, p, n);
 }
 
-CPU_KERNEL vmae_status cpu_lars(vmae_backend *be, float *param, vmae_bf16 *copy, float *mu, double *scratch,
-                                const float *grad, const vmae_segment *segments, int64_t count,
+CPU_KERNEL vmae_status cpu_lars(vmae_backend *be, float *param, vmae_bf16 *copy, float *mu, void *scratch,
+                                const float *grad, const float *norm, const vmae_segment *segments, int64_t count,
                                 const vmae_optim_step *step)
 {
-    const optim_squares sums = { grad, param, step->grad_scale, scratch, scratch + 2 * count };
+    if (!isfinite(norm[0]))
+        return VMAE_OK;
+    double *pieces = scratch;
+    const float scale = optim_scale(step, norm[0]);
+    const optim_squares sums = { grad, param, scale, pieces, pieces + 2 * count };
     const optim_lars job = { .param = param,
                              .mu = mu,
                              .copy = copy,
                              .grad = grad,
-                             .ratio = scratch,
-                             .scale = step->grad_scale,
+                             .ratio = pieces,
+                             .scale = scale,
                              .momentum = step->momentum,
                              .lr = step->lr };
     if (count > 0)
@@ -286,7 +311,7 @@ CPU_KERNEL vmae_status cpu_lars(vmae_backend *be, float *param, vmae_bf16 *copy,
             g = sqrt(optim_segment_sum(sums.a, segments, count, s, &part));
             p = sqrt(optim_segment_sum(sums.b, segments, count, s, &part));
         }
-        scratch[s] =
+        pieces[s] =
             p > 0.0 && g > 0.0 ? (double)step->trust * p / g : 1.0; /* the pieces of later segments lie behind s */
     }
     optim_each(be, segments, count, optim_lars_piece, &job);

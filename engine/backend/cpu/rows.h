@@ -75,13 +75,13 @@ static inline void row_store(void *y, vmae_type type, int64_t offset, const floa
         memcpy((float *)y + offset, from, (size_t)n * sizeof(float));
 }
 
-/* sum[d] (+)= the VMAE_SUM_BLOCKS parts of scratch [VMAE_SUM_BLOCKS, stride], in order. */
+/* sum[d] (+)= the SUM_BLOCKS parts of scratch [SUM_BLOCKS, stride], in order. */
 static inline void sum_parts(float *sum, const float *scratch, int64_t stride, int64_t d, bool accumulate)
 {
     for (int64_t from = 0; from < d; from += 256) {
         const int64_t n = min_i64(256, d - from);
         float total[256] ALIGNED = { 0 };
-        for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+        for (int64_t part = 0; part < SUM_BLOCKS; part++) {
             const float *row = scratch + part * stride + from;
 #pragma omp simd
             for (int64_t i = 0; i < n; i++)

@@ -1,6 +1,6 @@
 /* tokens.c -- encoder and decoder inputs: class token, mask token, positions, unshuffling; and the gradients of these.
  *
- * Sums over the batch are cut by columns, or in the VMAE_SUM_BLOCKS parts, never by threads: the same bits for any
+ * Sums over the batch are cut by columns, or in the SUM_BLOCKS parts, never by threads: the same bits for any
  * number of them. */
 #include "engine/backend/cpu/rows.h"
 
@@ -63,13 +63,13 @@ CPU_KERNEL vmae_status cpu_embed_tokens(vmae_backend *be, void *y, const void *x
     return VMAE_OK;
 }
 
-/* dcls and row 0 of dpos for columns [from, from + n): the class tokens' gradients, in the VMAE_SUM_BLOCKS parts of the
+/* dcls and row 0 of dpos for columns [from, from + n): the class tokens' gradients, in the SUM_BLOCKS parts of the
  * batch. */
 static void embed_class_grad(float *dcls, float *dpos, const void *dy, vmae_type type, int64_t batch, int64_t tokens,
                              int64_t d, int64_t from, int64_t n, bool accumulate)
 {
     float total[TOKEN_COLUMNS] = { 0 };
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         float sum[TOKEN_COLUMNS] = { 0 };
         for (int64_t b = sum_block(batch, part); b < sum_block(batch, part + 1); b++)
             tokens_sum(sum, dy, type, b * tokens * d + from, n);
@@ -144,7 +144,7 @@ CPU_KERNEL vmae_status cpu_unshuffle_tokens_grad(vmae_backend *be, void *dx, flo
     if (!dmask_token)
         return VMAE_OK;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (fork)
-    for (int64_t part = 0; part < VMAE_SUM_BLOCKS; part++) {
+    for (int64_t part = 0; part < SUM_BLOCKS; part++) {
         float *sum = scratch + part * d;
         memset(sum, 0, (size_t)d * sizeof *sum);
         for (int64_t b = sum_block(batch, part); b < sum_block(batch, part + 1); b++)
