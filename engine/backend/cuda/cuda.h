@@ -34,6 +34,7 @@ typedef struct cuda_device {
     cuda_products *products;
     cuda_attentions *attentions;
     struct cuda_staging *staging; /* memory.c: pinned buffers for uploads and downloads */
+    char text[16384];             /* of algorithms() */
 } cuda_device;
 
 static inline cuda_device *cuda_self(const vmae_backend *be)
@@ -52,6 +53,22 @@ vmae_status cuda_check(cudaError_t error, const char *what);
 #define CUDA_LAUNCHED(kernel) cuda_check(cudaGetLastError(), "launching " kernel)
 
 #define CUDA_TRY(call) VMAE_TRY(cuda_check((call), #call))
+
+vmae_status cuda_open(vmae_backend **be, int device); /* open.c */
+
+/* ---- memory.c and recording.c: backend.h says what they do ---- */
+
+vmae_status cuda_memory_open(vmae_backend *be);
+void cuda_memory_close(vmae_backend *be);
+vmae_status cuda_allocate(vmae_backend *be, void **block, size_t bytes);
+void cuda_release(vmae_backend *be, void *block);
+vmae_status cuda_upload(vmae_backend *be, void *to, const void *from, size_t bytes);
+vmae_status cuda_download(vmae_backend *be, void *to, const void *from, size_t bytes);
+vmae_status cuda_synchronize(vmae_backend *be);
+vmae_status cuda_record_begin(vmae_backend *be);
+vmae_status cuda_record_end(vmae_backend *be, vmae_recording **recording);
+vmae_status cuda_replay(vmae_backend *be, vmae_recording *recording);
+void cuda_recording_free(vmae_backend *be, vmae_recording *recording);
 
 /* ---- the table: one function per entry of vmae_kernels, in the file of the op's name ---- */
 
