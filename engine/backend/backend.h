@@ -307,6 +307,8 @@ struct vmae_backend {
 vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads);
 void vmae_backend_close(vmae_backend *be); /* NULL is fine */
 vmae_status vmae_cpu_open(vmae_backend **be, int threads);
+/* Computes nothing: graphs are recorded and planned on it to be counted (FLOPs, bytes, memory), of any size. */
+vmae_status vmae_paper_open(vmae_backend **be);
 
 #ifdef __cplusplus
 }
