@@ -55,7 +55,7 @@ static vmae_tensor *make_operand(op_run *run, int i, vmae_type precision)
 vmae_status op_open(op_run *run, const op_case *what, vmae_type precision)
 {
     *run = (op_run){ .what = what };
-    VMAE_TRY(vmae_cpu_open(&run->be, 2));
+    VMAE_TRY(vmae_backend_open(&run->be, vmae_test_device(), 2));
     VMAE_TRY(declare(run, precision == VMAE_BF16));
     if (!(run->g = vmae_graph_new(run->be, precision)))
         return VMAE_ENOMEM;
@@ -345,12 +345,12 @@ void check_bf16(const op_case *what)
 bool no_bf16(void)
 {
     vmae_backend *be = NULL;
-    if (vmae_cpu_open(&be, 1) != VMAE_OK)
+    if (vmae_backend_open(&be, vmae_test_device(), 1) != VMAE_OK)
         return !vmae_check(false, __FILE__, __LINE__, "%s", vmae_error());
     const bool absent = be->precision != VMAE_BF16;
     vmae_backend_close(be);
     if (absent)
-        vmae_test_skip("this processor multiplies no bf16");
+        vmae_test_skip("%s multiplies no bf16", vmae_test_device());
     return absent;
 }
 

@@ -24,7 +24,7 @@ static vmae_type best_precision(void)
 {
     vmae_backend *be = NULL;
     vmae_type best = VMAE_F32;
-    if (vmae_cpu_open(&be, 1) == VMAE_OK)
+    if (vmae_backend_open(&be, vmae_test_device(), 1) == VMAE_OK)
         best = be->precision;
     vmae_backend_close(be);
     return best;

@@ -201,7 +201,7 @@ TEST(every_op_that_a_model_records_has_a_case)
     static const vmae_pool pools[] = { VMAE_POOL_MEAN, VMAE_POOL_MAX, VMAE_POOL_GEM, VMAE_POOL_CLS };
     names tested = { .count = 0 }, used = { .count = 0 };
     vmae_backend *be = NULL;
-    REQUIRE_OK(vmae_cpu_open(&be, 1));
+    REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
     for (vmae_type precision = VMAE_F32; precision <= be->precision; precision++) {
         add_cases(&tested, precision);
         for (size_t m = 0; m < sizeof models / sizeof *models; m++)
