@@ -1,5 +1,5 @@
 /* test_refusals.c -- what the ops refuse to record, and with which words. */
-#include "tests/ops/op_case.h"
+#include "tests/ops/op_check.h"
 
 #define S VMAE_SHAPE
 #define G(...)                                                                                                         \
@@ -302,12 +302,12 @@ TEST(an_op_without_its_inputs_says_so_when_the_graph_is_planned)
 static void check_run_fails(const op_case *what, int zeroed, float value, vmae_status expected, const char *part)
 {
     op_run run;
-    REQUIRE_OK(op_open(&run, what, VMAE_F32));
+    REQUIRE_OK(op_open(&run, what, test_backend(), VMAE_F32));
     float values[64];
-    op_fill(&run, false);
+    CHECK_OK(op_fill(&run, false));
     for (int i = 0; i < 64; i++)
         values[i] = value;
-    op_write(&run, zeroed, values);
+    CHECK_OK(op_write(&run, zeroed, values));
     vmae_status st = vmae_graph_run(run.g, false);
     if (st == VMAE_OK)
         st = run.be->synchronize(run.be);
