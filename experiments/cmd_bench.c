@@ -195,6 +195,26 @@ static json_t *json_of(const char *size, const char *precision, const timing *r)
                      r->flops / r->median / 1e9, "roof_gflops_per_s", r->roof, "graph_bytes", (json_int_t)r->memory);
 }
 
+vmae_status vmae_bench_one(const char *size, int pairs, const char *device, json_t *list)
+{
+    const arguments a = { .steps = 12, .pairs = pairs, .device = device };
+    char description[192];
+    vmae_backend *be = NULL;
+    vmae_config *config = NULL;
+    timing result = { 0 };
+    VMAE_TRY(vmae_backend_open(&be, device, 0));
+    const char *precision = be->precision == VMAE_BF16 ? "bf16" : "f32";
+    vmae_backend_close(be);
+    vmae_status st = configure(&config, &a, size, precision);
+    if (st == VMAE_OK)
+        st = measure(config, a.steps, &result, description, sizeof description);
+    vmae_config_free(config);
+    VMAE_TRY(st);
+    print_timing(size, precision, &result, false, description);
+    json_array_append_new(list, json_of(size, precision, &result));
+    return VMAE_OK;
+}
+
 static vmae_status bench_all(const arguments *a, json_t *list)
 {
     char description[192];
