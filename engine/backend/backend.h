@@ -98,11 +98,13 @@ typedef struct vmae_kernels {
                               vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                               float eps);
     /* dx (of x's type) = the gradient of x, + add (of x's type) if not NULL: the gradient that reaches x around the
-     * norm; dx may be add. dweight, dbias [d], or NULL (frozen). scratch: 2 * be->sum_blocks * d floats. */
-    vmae_status (*layer_norm_grad)(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
-                                   const void *dy, vmae_type y_type, const void *x, vmae_type x_type, const float *mean,
-                                   const float *rstd, const float *weight, const void *add, int64_t rows, int64_t d,
-                                   bool accumulate);
+     * norm; dx may be add. dweight, dbias [d], or NULL (frozen). On the way, where they are not NULL: copy, dx rounded
+     * to bf16 (for the products behind), and dsum [d], the column sums of dx (the gradient of the bias behind).
+     * scratch: 3 * be->sum_blocks * d floats. */
+    vmae_status (*layer_norm_grad)(vmae_backend *be, void *dx, vmae_bf16 *copy, float *dweight, float *dbias,
+                                   float *dsum, float *scratch, const void *dy, vmae_type y_type, const void *x,
+                                   vmae_type x_type, const float *mean, const float *rstd, const float *weight,
+                                   const void *add, int64_t rows, int64_t d, bool accumulate);
 
     /* y = x/2 (1 + erf(x/sqrt 2)), absolute error < 1e-6 max(1,|x|) in f32. */
     vmae_status (*gelu)(vmae_backend *be, void *y, const void *x, vmae_type type, int64_t n);

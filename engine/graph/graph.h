@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-enum { VMAE_NODE_INPUTS = 10, VMAE_NODE_OUTPUTS = 4 };
+enum { VMAE_NODE_INPUTS = 10, VMAE_NODE_OUTPUTS = 6 };
 
 typedef struct vmae_graph vmae_graph;
 typedef struct vmae_tensor vmae_tensor;

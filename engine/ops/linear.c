@@ -1,6 +1,7 @@
 /* linear.c -- linear layers: y = x w^T + b, with the residual added in the same product. */
 #include "engine/ops/linear.h"
 
+#include "engine/ops/layer_norm.h"
 #include "engine/ops/ops.h"
 #include "engine/ops/rule.h"
 
@@ -153,9 +154,12 @@ static void linear_backward(vmae_graph *g, vmae_node *node)
     vmae_tensor *x = node->in[0], *w = node->in[1], *b = node->in[2], *residual = node->in[3];
     vmae_tensor *dy = node->out[0]->gradient;
     vmae_add_gradient(g, residual, dy);
-    if (vmae_wants(b) && !node->size[BIAS_GRADIENT_DONE])
+    if (vmae_wants(b) && !node->size[BIAS_GRADIENT_DONE] && !vmae_norm_grad_sums(g, dy, b))
         vmae_param_gradient(g, vmae_record(g, &column_sum, 1, &dy), b);
-    dy = vmae_cast(g, dy, x->type); /* a f32 result of a bf16 product */
+    if (dy && dy->type != x->type) { /* a f32 result of a bf16 product */
+        vmae_tensor *copy = vmae_norm_grad_copy(g, dy);
+        dy = copy ? copy : vmae_cast(g, dy, x->type);
+    }
     if (vmae_wants(w))
         vmae_param_gradient(g, vmae_record(g, &linear_dw, 2, (vmae_tensor *[]){ dy, x }), w);
     if (vmae_wants(x))

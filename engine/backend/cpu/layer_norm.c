@@ -96,9 +96,14 @@ static void norm_grad_sums(float sums[2], float *dweight, float *dbias, const fl
     sums[1] += along;
 }
 
+/* Where a part of the rows leaves its column sums; NULL: nobody wants them. */
+typedef struct norm_sums {
+    float *dweight, *dbias, *dsum;
+} norm_sums;
+
 /* dx = rstd (dy w - mean(dy w) - x^ mean(dy w x^)) (+ add). */
-static void norm_grad_row(void *dx, float *dweight, float *dbias, const void *dy, vmae_type y_type, const void *x,
-                          vmae_type x_type, float mean, float rstd, const float *weight, const void *add,
+static void norm_grad_row(void *dx, vmae_bf16 *copy, const norm_sums *to, const void *dy, vmae_type y_type,
+                          const void *x, vmae_type x_type, float mean, float rstd, const float *weight, const void *add,
                           int64_t offset, int64_t d)
 {
     float dys[ROW_CHUNK] ALIGNED, xs[ROW_CHUNK] ALIGNED, adds[ROW_CHUNK] ALIGNED;
@@ -108,8 +113,8 @@ static void norm_grad_row(void *dx, float *dweight, float *dbias, const void *dy
         const int64_t n = min_i64(ROW_CHUNK, d - from);
         gradient = row_load(dys, dy, y_type, offset + from, n);
         in = row_load(xs, x, x_type, offset + from, n);
-        norm_grad_sums(sums, dweight ? dweight + from : NULL, dbias ? dbias + from : NULL, gradient, in, weight + from,
-                       mean, rstd, n);
+        norm_grad_sums(sums, to->dweight ? to->dweight + from : NULL, to->dbias ? to->dbias + from : NULL, gradient, in,
+                       weight + from, mean, rstd, n);
     }
     const float plain = sums[0] / (float)d, along = sums[1] / (float)d * rstd;
     for (int64_t from = 0; from < d; from += ROW_CHUNK) {
@@ -129,27 +134,39 @@ static void norm_grad_row(void *dx, float *dweight, float *dbias, const void *dy
             for (int64_t i = 0; i < n; i++)
                 out[i] = rstd * (gradient[i] * w[i] - plain - (in[i] - mean) * along);
         }
+        if (to->dsum) {
+            float *sum = to->dsum + from;
+#pragma omp simd
+            for (int64_t i = 0; i < n; i++)
+                sum[i] += out[i];
+        }
+        if (copy)
+            narrow(copy + offset + from, out, n);
         row_store(dx, x_type, offset + from, out, n);
     }
 }
 
-CPU_KERNEL vmae_status cpu_layer_norm_grad(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
-                                           const void *dy, vmae_type y_type, const void *x, vmae_type x_type,
-                                           const float *mean, const float *rstd, const float *weight, const void *add,
-                                           int64_t rows, int64_t d, bool accumulate)
+CPU_KERNEL vmae_status cpu_layer_norm_grad(vmae_backend *be, void *dx, vmae_bf16 *copy, float *dweight, float *dbias,
+                                           float *dsum, float *scratch, const void *dy, vmae_type y_type, const void *x,
+                                           vmae_type x_type, const float *mean, const float *rstd, const float *weight,
+                                           const void *add, int64_t rows, int64_t d, bool accumulate)
 {
     const bool sums = dweight || dbias;
+    const int64_t stride = 3 * d;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (rows * d >= PARALLEL_MIN)
     for (int64_t part = 0; part < SUM_BLOCKS; part++) {
-        float *dw = sums ? scratch + 2 * part * d : NULL, *db = sums ? dw + d : NULL;
-        if (dw)
-            memset(dw, 0, 2 * (size_t)d * sizeof(float));
+        float *own = scratch + part * stride;
+        const norm_sums to = { sums ? own : NULL, sums ? own + d : NULL, dsum ? own + 2 * d : NULL };
+        if (sums || dsum)
+            memset(own, 0, (size_t)stride * sizeof(float));
         for (int64_t row = sum_block(rows, part); row < sum_block(rows, part + 1); row++)
-            norm_grad_row(dx, dw, db, dy, y_type, x, x_type, mean[row], rstd[row], weight, add, row * d, d);
+            norm_grad_row(dx, copy, &to, dy, y_type, x, x_type, mean[row], rstd[row], weight, add, row * d, d);
     }
     if (dweight)
-        sum_parts(dweight, scratch, 2 * d, d, accumulate);
+        sum_parts(dweight, scratch, stride, d, accumulate);
     if (dbias)
-        sum_parts(dbias, scratch + d, 2 * d, d, accumulate);
+        sum_parts(dbias, scratch + d, stride, d, accumulate);
+    if (dsum)
+        sum_parts(dsum, scratch + 2 * d, stride, d, accumulate);
     return VMAE_OK;
 }
