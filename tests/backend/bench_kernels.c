@@ -117,11 +117,11 @@ static void bench_typed(const vmae_kernels *k, vmae_backend *be, vmae_type type,
     BENCH("layer_norm", 2 * n * size, "GB/s",
           k->layer_norm(be, x->c, type, mean, rstd, x->a, type, x->w, x->v, ROWS, D, 1e-6f));
     BENCH("layer_norm_grad", 3 * n * size, "GB/s",
-          k->layer_norm_grad(be, x->c, x->d, x->e, x->scratch, x->b, type, x->a, type, mean, rstd, x->w, NULL, ROWS, D,
-                             false));
+          k->layer_norm_grad(be, x->c, NULL, x->d, x->e, NULL, x->scratch, x->b, type, x->a, type, mean, rstd, x->w,
+                             NULL, ROWS, D, false));
     BENCH("layer_norm_grad + add", 4 * n * size, "GB/s",
-          k->layer_norm_grad(be, x->c, x->d, x->e, x->scratch, x->b, type, x->a, type, mean, rstd, x->w, x->c, ROWS, D,
-                             false));
+          k->layer_norm_grad(be, x->c, NULL, x->d, x->e, NULL, x->scratch, x->b, type, x->a, type, mean, rstd, x->w,
+                             x->c, ROWS, D, false));
     BENCH("gelu", 2 * wide * size, "GB/s", k->gelu(be, x->c, x->a, type, (int64_t)ROWS * HIDDEN));
     BENCH("gelu_grad", 3 * wide * size, "GB/s",
           k->gelu_grad(be, x->c, NULL, NULL, x->b, x->a, type, ROWS, HIDDEN, false));

@@ -51,7 +51,7 @@ static void check_layer_norm(vmae_backend *be, vmae_type type)
         const tensor weight = tensor_random(VMAE_F32, d, 0.5, 1.5, 63),
                      bias = tensor_random(VMAE_F32, d, -1.0, 1.0, 64);
         const tensor add = tensor_random(type, n, -1.0, 1.0, 65),
-                     scratch = tensor_new(VMAE_F32, 2 * be->sum_blocks * d);
+                     scratch = tensor_new(VMAE_F32, 3 * be->sum_blocks * d);
         const norm_case c = { doubles(x), doubles(weight), doubles(bias), doubles(dy), rows, d, 1e-6 };
         double *y_expected = doubles_new(n), *mean_expected = doubles_new(rows), *rstd_expected = doubles_new(rows);
         norm_reference(y_expected, mean_expected, rstd_expected, &c);
@@ -59,8 +59,8 @@ static void check_layer_norm(vmae_backend *be, vmae_type type)
         const tensor dx = tensor_new(type, n), dweight = tensor_new(VMAE_F32, d), dbias = tensor_new(VMAE_F32, d);
         RUN(be, layer_norm, OUT(y.data), type, OUT(mean.data), OUT(rstd.data), IN(x.data), type, IN(weight.data),
             IN(bias.data), rows, d, 1e-6f);
-        RUN(be, layer_norm_grad, OUT(dx.data), OUT(dweight.data), OUT(dbias.data), SCRATCH(scratch.data), IN(dy.data),
-            type, IN(x.data), type, IN(mean.data), IN(rstd.data), IN(weight.data), NULL, rows, d, false);
+        RUN(be, layer_norm_grad, OUT(dx.data), NULL, OUT(dweight.data), OUT(dbias.data), NULL, SCRATCH(scratch.data),
+            IN(dy.data), type, IN(x.data), type, IN(mean.data), IN(rstd.data), IN(weight.data), NULL, rows, d, false);
         /* With mean 30 the rounding of x - mean, 2e-6, is what is left; a single value has variance 0 and rstd 1000. */
         const double precision = (s % 2 ? 4e-6 : 2e-6) * fmax(1.0, largest(rstd_expected, rows));
         tensor_near(y, y_expected, precision, "layer_norm");
@@ -70,14 +70,16 @@ static void check_layer_norm(vmae_backend *be, vmae_type type)
         gradient_near(norm_loss, &c, c.weight, dweight, 40, d > 1 ? 1e-5 : 3e-3, 1.0, "layer_norm dweight");
         gradient_near(norm_loss, &c, c.bias, dbias, 40, 5e-6, 1.0, "layer_norm dbias");
 
-        /* The gradient around the norm, in place; no parameter gradients; accumulation. */
+        /* The gradient around the norm, in place, with its bf16 copy and column sums; no parameter gradients;
+         * accumulation. */
         const tensor around = tensor_copy(add), dw = tensor_copy(weight), db = tensor_copy(bias),
-                     plain = tensor_new(type, n);
-        RUN(be, layer_norm_grad, OUT(plain.data), NULL, NULL, NULL, IN(dy.data), type, IN(x.data), type, IN(mean.data),
-            IN(rstd.data), IN(weight.data), NULL, rows, d, false);
+                     ds = tensor_copy(bias), copy = tensor_new(VMAE_BF16, n), plain = tensor_new(type, n);
+        RUN(be, layer_norm_grad, OUT(plain.data), NULL, NULL, NULL, NULL, NULL, IN(dy.data), type, IN(x.data), type,
+            IN(mean.data), IN(rstd.data), IN(weight.data), NULL, rows, d, false);
         CHECK(same_bits(plain, dx));
-        RUN(be, layer_norm_grad, OUT(around.data), OUT(dw.data), OUT(db.data), SCRATCH(scratch.data), IN(dy.data), type,
-            IN(x.data), type, IN(mean.data), IN(rstd.data), IN(weight.data), IN(around.data), rows, d, true);
+        RUN(be, layer_norm_grad, OUT(around.data), OUT(copy.data), OUT(dw.data), OUT(db.data), OUT(ds.data),
+            SCRATCH(scratch.data), IN(dy.data), type, IN(x.data), type, IN(mean.data), IN(rstd.data), IN(weight.data),
+            IN(around.data), rows, d, true);
         double *sum = doubles_new(n);
         for (int64_t i = 0; i < n; i++)
             sum[i] = value_at(add, i) + value_at(dx, i);
@@ -85,6 +87,16 @@ static void check_layer_norm(vmae_backend *be, vmae_type type)
         for (int64_t i = 0; i < d; i++) {
             CHECK(floats(dw)[i] == floats(weight)[i] + floats(dweight)[i]);
             CHECK(floats(db)[i] == floats(bias)[i] + floats(dbias)[i]);
+        }
+        if (type == VMAE_F32) {
+            const double most = largest(doubles(around), n);
+            tensor_near(copy, doubles(around), 0.0, "layer_norm dx in bf16");
+            for (int64_t i = 0; i < d; i++) {
+                double column = value_at(bias, i);
+                for (int64_t r = 0; r < rows; r++)
+                    column += value_at(around, r * d + i);
+                CHECK_NEAR(value_at(ds, i), column, 1e-6 * most * (double)rows + 1e-6);
+            }
         }
         release_all();
     }
@@ -103,7 +115,7 @@ static void check_layer_norm_mixed(vmae_backend *be)
         const tensor x = tensor_random(VMAE_F32, n, -2.0, 2.0, 161), dy = tensor_random(VMAE_BF16, n, -1.0, 1.0, 162);
         const tensor dy_f32 = tensor_new(VMAE_F32, n), weight = tensor_random(VMAE_F32, d, 0.5, 1.5, 163),
                      bias = tensor_random(VMAE_F32, d, -1.0, 1.0, 164);
-        const tensor scratch = tensor_new(VMAE_F32, 2 * be->sum_blocks * d);
+        const tensor scratch = tensor_new(VMAE_F32, 3 * be->sum_blocks * d);
         tensor y[2] = { tensor_new(VMAE_F32, n), tensor_new(VMAE_BF16, n) }, mean[2], rstd[2], dx[2], dw[2], db[2];
         for (int64_t i = 0; i < n; i++)
             set_at(dy_f32, i, value_at(dy, i));
@@ -113,9 +125,9 @@ static void check_layer_norm_mixed(vmae_backend *be)
             dw[t] = tensor_new(VMAE_F32, d), db[t] = tensor_new(VMAE_F32, d);
             RUN(be, layer_norm, OUT(y[t].data), y[t].type, OUT(mean[t].data), OUT(rstd[t].data), IN(x.data), VMAE_F32,
                 IN(weight.data), IN(bias.data), rows, d, 1e-6f);
-            RUN(be, layer_norm_grad, OUT(dx[t].data), OUT(dw[t].data), OUT(db[t].data), SCRATCH(scratch.data),
-                IN(t ? dy.data : dy_f32.data), y[t].type, IN(x.data), VMAE_F32, IN(mean[t].data), IN(rstd[t].data),
-                IN(weight.data), IN(dx[t].data), rows, d, false);
+            RUN(be, layer_norm_grad, OUT(dx[t].data), NULL, OUT(dw[t].data), OUT(db[t].data), NULL,
+                SCRATCH(scratch.data), IN(t ? dy.data : dy_f32.data), y[t].type, IN(x.data), VMAE_F32, IN(mean[t].data),
+                IN(rstd[t].data), IN(weight.data), IN(dx[t].data), rows, d, false);
         }
         tensor_near(y[1], doubles(y[0]), 0.0, "layer_norm of f32 in bf16");
         CHECK(same_bits(mean[0], mean[1]) && same_bits(rstd[0], rstd[1]));

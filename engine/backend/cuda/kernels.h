@@ -3,10 +3,10 @@
 vmae_status cuda_layer_norm(vmae_backend *be, void *y, vmae_type y_type, float *mean, float *rstd, const void *x,
                             vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                             float eps);
-vmae_status cuda_layer_norm_grad(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
-                                 const void *dy, vmae_type y_type, const void *x, vmae_type x_type, const float *mean,
-                                 const float *rstd, const float *weight, const void *add, int64_t rows, int64_t d,
-                                 bool accumulate);
+vmae_status cuda_layer_norm_grad(vmae_backend *be, void *dx, vmae_bf16 *copy, float *dweight, float *dbias, float *dsum,
+                                 float *scratch, const void *dy, vmae_type y_type, const void *x, vmae_type x_type,
+                                 const float *mean, const float *rstd, const float *weight, const void *add,
+                                 int64_t rows, int64_t d, bool accumulate);
 vmae_status cuda_gelu(vmae_backend *be, void *y, const void *x, vmae_type type, int64_t n);
 vmae_status cuda_gelu_grad(vmae_backend *be, void *dx, float *dbias, float *scratch, const void *dy, const void *x,
                            vmae_type type, int64_t rows, int64_t d, bool accumulate);

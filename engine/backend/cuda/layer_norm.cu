@@ -135,16 +135,17 @@ static __device__ __forceinline__ void add_warps(float *part, float *shared, con
     __syncthreads();
 }
 
-/* A block a part of the rows, a warp a row. dx may be add: a lane reads there what it then writes. parts [gridDim.x, 2,
- * d] or NULL: the parts of dweight and dbias, kept in registers over the rows. */
-template <class X, class Y, int WARPS, int N, int CHUNKS>
+/* A block a part of the rows, a warp a row. dx may be add: a lane reads there what it then writes. copy: dx in bf16, or
+ * NULL. parts [gridDim.x, 3, d] or NULL: the parts of dweight, dbias and (SUMS) dsum, kept in registers over the rows.
+ */
+template <class X, class Y, int WARPS, int N, int CHUNKS, bool SUMS>
 __global__ void __launch_bounds__(WARPS * 32)
-    layer_norm_grad_kernel(X *dx, float *parts, const Y *__restrict__ dy, const X *__restrict__ x,
-                           const float *__restrict__ mean, const float *__restrict__ rstd,
+    layer_norm_grad_kernel(X *dx, bf16 *__restrict__ copy, float *parts, const Y *__restrict__ dy,
+                           const X *__restrict__ x, const float *__restrict__ mean, const float *__restrict__ rstd,
                            const float *__restrict__ weight, const X *add, int64_t rows, int d)
 {
     const int64_t end = part_row(rows, blockIdx.x + 1, gridDim.x);
-    float dweight[CHUNKS][N] = {}, dbias[CHUNKS][N] = {};
+    float dweight[CHUNKS][N] = {}, dbias[CHUNKS][N] = {}, dsum[SUMS ? CHUNKS : 1][N] = {};
     for (int64_t row = part_row(rows, blockIdx.x, gridDim.x) + threadIdx.x / 32; row < end; row += WARPS) {
         float gradient[CHUNKS][N], normal[CHUNKS][N], plain = 0.0f, along = 0.0f;
         load_row<N, CHUNKS>(gradient, dy + row * d, d);
@@ -178,29 +179,40 @@ __global__ void __launch_bounds__(WARPS * 32)
 #pragma unroll
                 for (int j = 0; j < N; j++)
                     out[j] += r * (gradient[i][j] - plain - normal[i][j] * along);
+                if constexpr (SUMS) {
+#pragma unroll
+                    for (int j = 0; j < N; j++)
+                        dsum[i][j] += out[j];
+                }
                 store_n<N>(dx + at, out);
+                if (copy)
+                    store_n<N>(copy + at, out);
             }
         }
     }
     if (!parts)
         return; /* the whole grid */
     DYNAMIC_SHARED(float, shared);
-    add_warps<WARPS, N, CHUNKS>(parts + 2 * (int64_t)blockIdx.x * d, shared, dweight, d);
-    add_warps<WARPS, N, CHUNKS>(parts + (2 * (int64_t)blockIdx.x + 1) * d, shared, dbias, d);
+    float *part = parts + 3 * (int64_t)blockIdx.x * d;
+    add_warps<WARPS, N, CHUNKS>(part, shared, dweight, d);
+    add_warps<WARPS, N, CHUNKS>(part + d, shared, dbias, d);
+    if constexpr (SUMS)
+        add_warps<WARPS, N, CHUNKS>(part + 2 * (int64_t)d, shared, dsum, d);
 }
 
 /* A block a part of the rows, one row after the other, of any length; a thread adds up its columns in `parts`. */
 template <class X, class Y>
 __global__ void __launch_bounds__(LONG_THREADS)
-    layer_norm_grad_long_kernel(X *dx, float *parts, const Y *__restrict__ dy, const X *__restrict__ x,
-                                const float *__restrict__ mean, const float *__restrict__ rstd,
+    layer_norm_grad_long_kernel(X *dx, bf16 *__restrict__ copy, float *parts, const Y *__restrict__ dy,
+                                const X *__restrict__ x, const float *__restrict__ mean, const float *__restrict__ rstd,
                                 const float *__restrict__ weight, const X *add, int64_t rows, int64_t d)
 {
     __shared__ float shared[LONG_THREADS / 32];
     const int64_t begin = part_row(rows, blockIdx.x, gridDim.x), end = part_row(rows, blockIdx.x + 1, gridDim.x);
-    float *dweight = parts ? parts + 2 * (int64_t)blockIdx.x * d : NULL, *dbias = parts ? dweight + d : NULL;
+    float *dweight = parts ? parts + 3 * (int64_t)blockIdx.x * d : NULL, *dbias = parts ? dweight + d : NULL,
+          *dsum = parts ? dbias + d : NULL;
     for (int64_t i = threadIdx.x; parts && i < d; i += LONG_THREADS)
-        dweight[i] = dbias[i] = 0.0f;
+        dweight[i] = dbias[i] = dsum[i] = 0.0f;
     for (int64_t row = begin; row < end; row++) {
         const float m = mean[row], r = rstd[row];
         float plain = 0.0f, along = 0.0f;
@@ -218,7 +230,12 @@ __global__ void __launch_bounds__(LONG_THREADS)
         for (int64_t i = threadIdx.x; i < d; i += LONG_THREADS) {
             const float gradient = to_float(dy[row * d + i]) * weight[i], normal = (to_float(x[row * d + i]) - m) * r;
             const float around = add ? to_float(add[row * d + i]) : 0.0f;
-            dx[row * d + i] = from_float<X>(around + r * (gradient - plain - normal * along));
+            const float out = around + r * (gradient - plain - normal * along);
+            dx[row * d + i] = from_float<X>(out);
+            if (copy)
+                copy[row * d + i] = from_float<bf16>(out);
+            if (parts)
+                dsum[i] += out;
         }
     }
 }
@@ -234,6 +251,8 @@ typedef struct norm_call {
     int64_t rows, d;
     int part_count;
     float eps;
+    bf16 *copy;
+    bool sums;
 } norm_call;
 
 template <class X, class Y, int VALUES> static void launch_norm(vmae_backend *be, const norm_call *c)
@@ -249,9 +268,14 @@ template <class X, class Y, int VALUES> static void launch_norm_grad(vmae_backen
     constexpr int N = columns<X, Y>::N;
     constexpr int WARPS = VALUES <= 24 ? 8 : 4; /* two blocks' registers fit an SM: all parts run at once */
     const size_t shared = c->parts ? WARPS * (size_t)c->d * sizeof(float) : 0;
-    LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N>), c->part_count, WARPS * 32, shared, cuda_stream(be),
-           (X *)c->out, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd, c->weight, (const X *)c->add,
-           c->rows, (int)c->d);
+    if (c->sums)
+        LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, true>), c->part_count, WARPS * 32, shared,
+               cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
+               c->weight, (const X *)c->add, c->rows, (int)c->d);
+    else
+        LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, false>), c->part_count, WARPS * 32, shared,
+               cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
+               c->weight, (const X *)c->add, c->rows, (int)c->d);
 }
 
 /* VALUES of a row in a lane: the fewest that hold it. */
@@ -277,8 +301,8 @@ template <class X, class Y> static vmae_status norm_grad_rows(vmae_backend *be, 
 {
     if (c->d > LONGEST || c->d % columns<X, Y>::N != 0)
         LAUNCH((layer_norm_grad_long_kernel<X, Y>), c->part_count, LONG_THREADS, 0, cuda_stream(be), (X *)c->out,
-               c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd, c->weight, (const X *)c->add, c->rows,
-               c->d);
+               c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd, c->weight, (const X *)c->add,
+               c->rows, c->d);
     else if (c->d <= 512)
         launch_norm_grad<X, Y, 16>(be, c);
     else if (c->d <= 768)
@@ -294,20 +318,24 @@ vmae_status cuda_layer_norm(vmae_backend *be, void *y, vmae_type y_type, float *
                             vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                             float eps)
 {
-    const norm_call call = { y, mean, rstd, NULL, x, NULL, weight, bias, NULL, rows, d, 0, eps };
+    const norm_call call = { y, mean, rstd, NULL, x, NULL, weight, bias, NULL, rows, d, 0, eps, NULL, false };
     WITH_TYPE(x_type, X, WITH_TYPE(y_type, Y, return norm_rows<X, Y>(be, &call)));
 }
 
-vmae_status cuda_layer_norm_grad(vmae_backend *be, void *dx, float *dweight, float *dbias, float *scratch,
-                                 const void *dy, vmae_type y_type, const void *x, vmae_type x_type, const float *mean,
-                                 const float *rstd, const float *weight, const void *add, int64_t rows, int64_t d,
-                                 bool accumulate)
+vmae_status cuda_layer_norm_grad(vmae_backend *be, void *dx, vmae_bf16 *copy, float *dweight, float *dbias, float *dsum,
+                                 float *scratch, const void *dy, vmae_type y_type, const void *x, vmae_type x_type,
+                                 const float *mean, const float *rstd, const float *weight, const void *add,
+                                 int64_t rows, int64_t d, bool accumulate)
 {
     const int parts = cuda_parts(be, rows);
-    const norm_call call = {
-        dx, (float *)mean, (float *)rstd, dy, x, add, weight, NULL, dweight || dbias ? scratch : NULL, rows,
-        d,  parts,         0.0f
-    };
+    norm_call call = {};
+    call.out = dx, call.copy = (bf16 *)copy, call.mean = (float *)mean, call.rstd = (float *)rstd;
+    call.dy = dy, call.x = x, call.add = add, call.weight = weight;
+    call.rows = rows, call.d = d, call.part_count = parts;
+    call.parts = dweight || dbias || dsum ? scratch : NULL;
+    call.sums = dsum != NULL;
     WITH_TYPE(x_type, X, WITH_TYPE(y_type, Y, VMAE_TRY((norm_grad_rows<X, Y>(be, &call)))));
-    return dweight || dbias ? cuda_sum_parts(be, dweight, dbias, scratch, parts, 2 * d, d, accumulate) : VMAE_OK;
+    if (dweight || dbias)
+        VMAE_TRY(cuda_sum_parts(be, dweight, dbias, scratch, parts, 3 * d, d, accumulate));
+    return dsum ? cuda_sum_parts(be, dsum, NULL, scratch + 2 * d, parts, 3 * d, d, accumulate) : VMAE_OK;
 }
