@@ -23,7 +23,7 @@ typedef struct arguments {
     int size_count, steps, threads, pairs;
     const char *precisions[PRECISIONS], *device, *predict;
     int precision_count; /* 0: all that the device multiplies fast */
-    bool json;
+    bool json, ops;
 } arguments;
 
 static const struct argp_option option_table[] = {
@@ -33,6 +33,7 @@ static const struct argp_option option_table[] = {
     { "pairs", 'b', "N", 0, "pairs of a batch (default: 64 nano and tiny, 32 small, 8 base, 4 large, 2 huge)", 0 },
     { "device", 'd', "DEVICE", 0, "auto, cpu or cuda:N", 0 },
     { "predict", 'r', "GPU", 0, "count a step's least time on h100, h200 or a100 instead of running it", 0 },
+    { "ops", 'o', NULL, 0, "time every kind of op by itself, beside the least it could take", 0 },
     { "json", 'j', NULL, 0, "machine-readable", 0 },
     { 0 }
 };
@@ -78,6 +79,7 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 'b': a->pairs = whole_number(state, "pairs", value, 2, 1000000); return 0;
     case 'd': a->device = value; return 0;
     case 'r': a->predict = value; return 0;
+    case 'o': a->ops = true; return 0;
     case 'j': a->json = true; return 0;
     case ARGP_KEY_ARG:
         if (a->size_count == SIZES_MAX)
@@ -225,11 +227,13 @@ static vmae_status bench_all(const arguments *a, json_t *list)
             vmae_status st = configure(&config, a, a->sizes[i], a->precisions[p]);
             if (st == VMAE_OK && a->predict)
                 st = vmae_roofline_print(config, a->predict, list);
+            else if (st == VMAE_OK && a->ops)
+                st = vmae_op_times_print(config, list);
             else if (st == VMAE_OK)
                 st = measure(config, a->steps, &result, description, sizeof description);
             vmae_config_free(config);
             VMAE_TRY(st);
-            if (a->predict)
+            if (a->predict || a->ops)
                 continue;
             if (list)
                 json_array_append_new(list, json_of(a->sizes[i], a->precisions[p], &result));

@@ -1,6 +1,9 @@
-/* roofline.c -- counts a step on paper: FLOPs, bytes, launches and least time of every kind of op. */
+/* roofline.c -- counts a step: FLOPs, bytes, launches and least time of every kind of op; on a device, what it takes.
+ */
 #include "experiments/roofline.h"
 
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
 #include "experiments/pretrain.h"
 
 #include <math.h>
@@ -21,7 +24,7 @@ static const struct gpu {
 typedef struct kind {
     const char *name;
     int nodes;
-    double flops, bytes, seconds;
+    double flops, bytes, seconds, taken; /* least; measured, or 0 */
 } kind;
 
 typedef struct table {
@@ -41,7 +44,8 @@ static kind *kind_of(table *t, const char *name)
     return &t->kinds[t->count++];
 }
 
-static void add(table *t, const char *name, double flops, double bytes, const struct gpu *gpu, vmae_type type)
+static void add(table *t, const char *name, double flops, double bytes, const struct gpu *gpu, vmae_type type,
+                double taken)
 {
     const double seconds = fmax(flops / (type == VMAE_BF16 ? gpu->bf16 : gpu->f32), bytes / gpu->bandwidth);
     kind *const to[] = { kind_of(t, name), &t->total };
@@ -50,17 +54,21 @@ static void add(table *t, const char *name, double flops, double bytes, const st
         to[i]->flops += flops;
         to[i]->bytes += bytes;
         to[i]->seconds += seconds;
+        to[i]->taken += taken;
     }
+}
+
+static void add_node(table *t, const vmae_node *node, vmae_type precision, const struct gpu *gpu, double taken)
+{
+    const vmae_cost cost = vmae_node_cost(node);
+    const vmae_type type = node->in[0] && node->in[0]->type == VMAE_F32 ? VMAE_F32 : precision;
+    add(t, vmae_rule_name(node), cost.flops, cost.bytes, gpu, type, taken);
 }
 
 static void count_graph(table *t, const vmae_trainer *trainer, const struct gpu *gpu)
 {
-    for (size_t i = 0; i < vmae_graph_nodes(trainer->g); i++) {
-        const vmae_node *node = vmae_graph_node(trainer->g, i);
-        const vmae_cost cost = vmae_node_cost(node);
-        const vmae_type type = node->in[0] && node->in[0]->type == VMAE_F32 ? VMAE_F32 : trainer->precision;
-        add(t, vmae_rule_name(node), cost.flops, cost.bytes, gpu, type);
-    }
+    for (size_t i = 0; i < vmae_graph_nodes(trainer->g); i++)
+        add_node(t, vmae_graph_node(trainer->g, i), trainer->precision, gpu, 0.0);
 }
 
 /* norms read the gradients; AdamW reads parameter, gradient and two moments, and writes all but the gradient. */
@@ -68,8 +76,8 @@ static void count_optimiser(table *t, const vmae_trainer *trainer, const struct 
 {
     const double numbers = (double)vmae_params_numbers(trainer->params),
                  copy = trainer->precision == VMAE_BF16 ? 2.0 : 0.0;
-    add(t, "norms", 0.0, 4.0 * numbers, gpu, VMAE_F32);
-    add(t, "adamw", 0.0, (28.0 + copy) * numbers, gpu, VMAE_F32);
+    add(t, "norms", 0.0, 4.0 * numbers, gpu, VMAE_F32, 0.0);
+    add(t, "adamw", 0.0, (28.0 + copy) * numbers, gpu, VMAE_F32, 0.0);
 }
 
 static int by_time(const void *a, const void *b)
@@ -110,9 +118,9 @@ static json_t *json_of(const table *t, const vmae_trainer *trainer, const struct
 {
     json_t *ops = json_array();
     for (int i = 0; i < t->count; i++)
-        json_array_append_new(ops, json_pack("{s:s, s:i, s:f, s:f, s:f}", "op", t->kinds[i].name, "nodes",
+        json_array_append_new(ops, json_pack("{s:s, s:i, s:f, s:f, s:f, s:f}", "op", t->kinds[i].name, "nodes",
                                              t->kinds[i].nodes, "flops", t->kinds[i].flops, "bytes", t->kinds[i].bytes,
-                                             "least_ms", 1e3 * t->kinds[i].seconds));
+                                             "least_ms", 1e3 * t->kinds[i].seconds, "ms", 1e3 * t->kinds[i].taken));
     return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:I, s:o}", "gpu", gpu->label, "size", size, "precision",
                      trainer->precision == VMAE_BF16 ? "bf16" : "f32", "pairs", (json_int_t)trainer->pairs, "flops",
                      t->total.flops, "bytes", t->total.bytes, "least_ms", 1e3 * t->total.seconds, "graph_bytes",
@@ -139,4 +147,116 @@ vmae_status vmae_roofline_print(const vmae_config *config, const char *name, jso
         print_table(&counted, &trainer, gpu, size);
     vmae_trainer_close(&trainer);
     return VMAE_OK;
+}
+
+/* ---- on a device ---- */
+
+typedef struct timing {
+    table *t;
+    const struct gpu *roof;
+    vmae_type precision;
+} timing;
+
+static void on_node(void *context, const vmae_node *node, double seconds)
+{
+    const timing *of = context;
+    add_node(of->t, node, of->precision, of->roof, seconds);
+}
+
+/* Bytes a second of y = a + b over more than any cache holds. */
+static vmae_status measure_bandwidth(vmae_backend *be, double *bandwidth)
+{
+    const int64_t n = strcmp(be->name, "cpu") == 0 ? 16 << 20 : 256 << 20;
+    void *block[3] = { NULL };
+    vmae_status st = VMAE_OK;
+    for (int i = 0; st == VMAE_OK && i < 3; i++)
+        st = be->allocate(be, &block[i], (size_t)n * sizeof(float));
+    for (int i = 0; st == VMAE_OK && i < 5; i++) {
+        st = be->synchronize(be);
+        const double start = vmae_seconds();
+        if (st == VMAE_OK && (st = be->kernels->add(be, block[0], block[1], block[2], VMAE_F32, n)) == VMAE_OK)
+            st = be->synchronize(be);
+        *bandwidth = fmax(*bandwidth, 12.0 * (double)n / (vmae_seconds() - start));
+    }
+    for (int i = 0; i < 3; i++)
+        be->release(be, block[i]);
+    return st;
+}
+
+static vmae_status measure_roofs(vmae_trainer *t, struct gpu *roof)
+{
+    double f32, bf16;
+    VMAE_TRY(vmae_measure_roof(t->be, VMAE_F32, &f32));
+    bf16 = f32;
+    if (t->precision == VMAE_BF16)
+        VMAE_TRY(vmae_measure_roof(t->be, VMAE_BF16, &bf16));
+    roof->f32 = 1e9 * f32;
+    roof->bf16 = 1e9 * bf16;
+    return measure_bandwidth(t->be, &roof->bandwidth);
+}
+
+static int by_taken(const void *a, const void *b)
+{
+    const kind *x = a, *y = b;
+    return (x->taken < y->taken) - (x->taken > y->taken);
+}
+
+static void print_taken(const kind *k, double all)
+{
+    printf("%-24s %5d %10.3f %6.1f %% %9.0f %9.0f %9.3f %7.0f %%\n", k->name, k->nodes, 1e3 * k->taken,
+           100.0 * k->taken / all, k->flops / k->taken / 1e9, k->bytes / k->taken / 1e9, 1e3 * k->seconds,
+           100.0 * k->seconds / k->taken);
+}
+
+static void print_times(table *t, const vmae_trainer *trainer, const struct gpu *roof, const char *size)
+{
+    printf("%s, %s, %lld pairs, on %s\nroofs measured: %.0f GFLOP/s bf16, %.0f f32, %.0f GB/s\n", size,
+           trainer->precision == VMAE_BF16 ? "bf16" : "f32", (long long)trainer->pairs, trainer->be->description,
+           roof->bf16 / 1e9, roof->f32 / 1e9, roof->bandwidth / 1e9);
+    printf("%-24s %5s %10s %8s %9s %9s %9s %9s\n", "op", "nodes", "ms", "share", "GFLOP/s", "GB/s", "least ms",
+           "of roof");
+    qsort(t->kinds, (size_t)t->count, sizeof *t->kinds, by_taken);
+    for (int i = 0; i < t->count; i++)
+        print_taken(&t->kinds[i], t->total.taken);
+    t->total.name = "all, one by one";
+    print_taken(&t->total, t->total.taken);
+}
+
+vmae_status vmae_op_times_print(const vmae_config *config, json_t *list)
+{
+    enum { REPEATS = 3 };
+    struct gpu roof = { .name = "measured", .label = "measured" };
+    vmae_trainer trainer = { 0 };
+    table counted = { .count = 0 };
+    timing context = { &counted, &roof, VMAE_F32 };
+    vmae_losses losses;
+    double norm;
+    VMAE_TRY(vmae_trainer_open(&trainer, config));
+    const int64_t count = 2 * trainer.pairs * 3 * trainer.config.image_size * trainer.config.image_size;
+    float *images = vmae_calloc((size_t)count, sizeof *images);
+    context.precision = trainer.precision;
+    vmae_status st = images ? measure_roofs(&trainer, &roof) : VMAE_ENOMEM;
+    for (int64_t i = 0; st == VMAE_OK && i < count; i++)
+        images[i] = (float)(i * 7919 % 2003) / 1001.0f - 1.0f;
+    if (st == VMAE_OK) /* a mask, and numbers that a model computes with */
+        st = vmae_trainer_pass(&trainer, images, 0, 1.0, 0.025, false, &losses);
+    if (st == VMAE_OK)
+        st = vmae_graph_time(trainer.g, REPEATS, on_node, &context);
+    for (int i = 0; st == VMAE_OK && i < 2; i++) {
+        const double start = vmae_seconds(), numbers = (double)vmae_params_numbers(trainer.params);
+        st = vmae_optimizer_step(trainer.optimizer, 1e-4, 1.0, &norm);
+        if (st == VMAE_EDIVERGED) /* the gradients mean nothing after repeats in place */
+            st = VMAE_OK;
+        if (i == 1)
+            add(&counted, "optimizer step", 0.0, (trainer.precision == VMAE_BF16 ? 34.0 : 32.0) * numbers, &roof,
+                VMAE_F32, vmae_seconds() - start);
+    }
+    const char *size = vmae_config_text(config, "model.size");
+    if (st == VMAE_OK && list)
+        json_array_append_new(list, json_of(&counted, &trainer, &roof, size));
+    else if (st == VMAE_OK)
+        print_times(&counted, &trainer, &roof, size);
+    free(images);
+    vmae_trainer_close(&trainer);
+    return st;
 }

@@ -92,6 +92,11 @@ vmae_status vmae_graph_run(vmae_graph *g, bool accumulate);
  * VMAE_OK if all are. Slow. Like any run it overwrites gradients and moves the running statistics of BatchNorm. */
 vmae_status vmae_graph_find_nonfinite(vmae_graph *g);
 
+/* Times every node by itself: runs it `repeats` times in a row after a first, and calls back with the mean seconds. Its
+ * results mean nothing afterwards, as ops in place were repeated. */
+typedef void vmae_node_visitor(void *context, const vmae_node *node, double seconds);
+vmae_status vmae_graph_time(vmae_graph *g, int repeats, vmae_node_visitor *visit, void *context);
+
 /* Host data in and out. count is in elements and must match. vmae_tensor_read converts bf16 to float; the tensor must
  * be an input, a parameter, a gradient, or kept. */
 vmae_status vmae_tensor_write(vmae_graph *g, vmae_tensor *tensor, const void *from, int64_t count);
