@@ -4,6 +4,7 @@
  * attention_tensor.cuh. Where cuDNN is faster it runs a plan instead: attention_cudnn.c. */
 #include "engine/backend/cuda/attention.h"
 #include "engine/backend/cuda/attention_general.cuh"
+#include "engine/backend/cuda/attention_tensor.cuh"
 
 #include <cmath>
 #include <cstdlib>
@@ -80,6 +81,114 @@ template <class T, int WIDTH> struct general_kernels {
         }                                                                                                              \
     } while (0)
 
+/* ---- tensor cores ---- */
+
+template <int WIDTH> struct tensor_kernels {
+    static constexpr int stride = tensor_tile<WIDTH>::stride;
+
+    /* Tiles of 16 tokens, spread evenly over at most 8 warps. */
+    static int warps(const head_view &view)
+    {
+        const int tiles = (view.tokens + 15) / 16, rounds = (tiles + TENSOR_WARPS - 1) / TENSOR_WARPS;
+        return (tiles + rounds - 1) / rounds;
+    }
+    static int panel(const head_view &view)
+    {
+        const int tokens = (view.tokens + 15) / 16 * 16;
+        return tokens < tensor_tile<WIDTH>::panel ? tokens : tensor_tile<WIDTH>::panel;
+    }
+    static size_t forward_bytes(int panel, int warps)
+    {
+        return (size_t)((2 * panel + 16 * warps) * stride) * sizeof(bf16);
+    }
+    static size_t grad_bytes(int warps)
+    {
+        return (size_t)((2 * 16 * warps + 2 * QUERIES) * stride + 16 * warps * DS_STRIDE) * sizeof(bf16) +
+               2 * QUERIES * sizeof(float);
+    }
+    static vmae_status allow_forward()
+    {
+        const int bytes = (int)forward_bytes(tensor_tile<WIDTH>::panel, TENSOR_WARPS);
+        return cuda_check(
+            cudaFuncSetAttribute(attention_tensor_kernel<WIDTH>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+            "shared memory of attention_tensor_kernel");
+    }
+    template <int WARPS, bool KEEP> static vmae_status allow_grad()
+    {
+        return cuda_check(cudaFuncSetAttribute(attention_tensor_grad_kernel<WIDTH, WARPS, KEEP>,
+                                               cudaFuncAttributeMaxDynamicSharedMemorySize, (int)grad_bytes(WARPS)),
+                          "shared memory of attention_tensor_grad_kernel");
+    }
+    /* A sequence that fits into shared memory is one block's; the queries of a longer one are shared out. */
+    static vmae_status forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *qkv, int64_t tasks,
+                               const head_view &view)
+    {
+        const int n = warps(view), keys = panel(view);
+        const int shares = keys >= view.tokens ? 1 : (view.tokens + 16 * n - 1) / (16 * n);
+        LAUNCH((attention_tensor_kernel<WIDTH>), dim3((unsigned)tasks, (unsigned)shares), dim3(32 * n),
+               forward_bytes(keys, n), stream, out, lse, qkv, view, keys);
+        return CUDA_LAUNCHED("attention_tensor_kernel");
+    }
+    template <int WARPS, bool KEEP>
+    static vmae_status backward(cudaStream_t stream, bf16 *dqkv, const bf16 *dout, const bf16 *qkv, const bf16 *out,
+                                const float *lse, int64_t tasks, const head_view &view)
+    {
+        const int n = (view.tokens + 15) / 16;
+        LAUNCH((attention_tensor_grad_kernel<WIDTH, WARPS, KEEP>), dim3((unsigned)tasks), dim3(32 * n), grad_bytes(n),
+               stream, dqkv, dout, qkv, out, lse, view);
+        return CUDA_LAUNCHED("attention_tensor_grad_kernel");
+    }
+};
+
+static bool tensor_takes(const vmae_attention_shape *s, bool grad)
+{
+    if (s->type != VMAE_BF16 || s->width % 8 || s->width > 128)
+        return false;
+    /* The gradient holds a whole sequence, 16 keys a warp. 13 warps leave a thread 128 registers: enough for narrow
+     * heads only. */
+    return !grad || s->tokens <= 16 * (s->width > 32 ? 8 : TENSOR_GRAD_WARPS);
+}
+
+static vmae_status allow_tensor()
+{
+    VMAE_TRY(tensor_kernels<32>::allow_forward());
+    VMAE_TRY(tensor_kernels<64>::allow_forward());
+    VMAE_TRY(tensor_kernels<80>::allow_forward());
+    VMAE_TRY(tensor_kernels<128>::allow_forward());
+    VMAE_TRY((tensor_kernels<32>::allow_grad<8, true>()));
+    VMAE_TRY((tensor_kernels<32>::allow_grad<TENSOR_GRAD_WARPS, true>()));
+    VMAE_TRY((tensor_kernels<64>::allow_grad<8, true>()));
+    VMAE_TRY((tensor_kernels<80>::allow_grad<8, true>()));
+    return tensor_kernels<128>::allow_grad<8, false>();
+}
+
+static vmae_status tensor_forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *qkv, int64_t tasks,
+                                  const head_view &view)
+{
+    if (view.width <= 32)
+        return tensor_kernels<32>::forward(stream, out, lse, qkv, tasks, view);
+    if (view.width <= 64)
+        return tensor_kernels<64>::forward(stream, out, lse, qkv, tasks, view);
+    if (view.width <= 80)
+        return tensor_kernels<80>::forward(stream, out, lse, qkv, tasks, view);
+    return tensor_kernels<128>::forward(stream, out, lse, qkv, tasks, view);
+}
+
+static vmae_status tensor_backward(cudaStream_t stream, bf16 *dqkv, const bf16 *dout, const bf16 *qkv, const bf16 *out,
+                                   const float *lse, int64_t tasks, const head_view &view)
+{
+    const bool few = view.tokens <= 16 * 8;
+    if (view.width <= 32)
+        return few ? tensor_kernels<32>::backward<8, true>(stream, dqkv, dout, qkv, out, lse, tasks, view)
+                   : tensor_kernels<32>::backward<TENSOR_GRAD_WARPS, true>(stream, dqkv, dout, qkv, out, lse, tasks,
+                                                                           view);
+    if (view.width <= 64)
+        return tensor_kernels<64>::backward<8, true>(stream, dqkv, dout, qkv, out, lse, tasks, view);
+    if (view.width <= 80)
+        return tensor_kernels<80>::backward<8, true>(stream, dqkv, dout, qkv, out, lse, tasks, view);
+    return tensor_kernels<128>::backward<8, false>(stream, dqkv, dout, qkv, out, lse, tasks, view);
+}
+
 /* ---- which way ---- */
 
 enum { SHORT_TOKENS = 64 }; /* up to here the own kernels are wanted: cuDNN works in tiles of 64 or 128 tokens */
@@ -117,10 +226,10 @@ static head_view view_of(const vmae_attention_shape *s)
     return head_view{ (int)s->tokens, (int)s->heads, (int)s->width, 1.0f / sqrtf((float)s->width) };
 }
 
-/* Of own kernels: delta. */
+/* Of own kernels: delta, for the general ones. */
 static size_t own_workspace(const vmae_attention_shape *s, bool grad)
 {
-    return grad ? (size_t)(s->batch * s->heads * s->tokens) * sizeof(float) : 0;
+    return grad && !tensor_takes(s, grad) ? (size_t)(s->batch * s->heads * s->tokens) * sizeof(float) : 0;
 }
 
 template <class T> static vmae_status allow_general()
@@ -134,7 +243,8 @@ template <class T> static vmae_status allow_general()
 vmae_status cuda_attention_allow(void)
 {
     VMAE_TRY(allow_general<float>());
-    return allow_general<bf16>();
+    VMAE_TRY(allow_general<bf16>());
+    return allow_tensor();
 }
 
 /* ---- the entries of the table ---- */
@@ -142,7 +252,8 @@ vmae_status cuda_attention_allow(void)
 vmae_status cuda_attention_prepare(vmae_backend *be, const vmae_attention_shape *shape, bool grad, size_t *workspace)
 {
     VMAE_TRY(check_shape(shape));
-    return cuda_attention_plan_new(be, shape, grad, "general", own_workspace(shape, grad), workspace);
+    return cuda_attention_plan_new(be, shape, grad, tensor_takes(shape, grad) ? "tensor core" : "general",
+                                   own_workspace(shape, grad), workspace);
 }
 
 vmae_status cuda_attention(vmae_backend *be, void *out, float *lse, void *workspace, const void *qkv,
@@ -154,6 +265,8 @@ vmae_status cuda_attention(vmae_backend *be, void *out, float *lse, void *worksp
         return cuda_attention_execute(be, plan, out, lse, workspace, qkv);
     const head_view view = view_of(shape);
     const int64_t tasks = shape->batch * shape->heads;
+    if (tensor_takes(shape, false))
+        return tensor_forward(cuda_stream(be), (bf16 *)out, lse, (const bf16 *)qkv, tasks, view);
     WITH_TYPE(shape->type, T,
               GENERAL(T, shape->width, kernels,
                       return kernels::forward(cuda_stream(be), (T *)out, lse, (const T *)qkv, tasks, view)));
@@ -169,6 +282,9 @@ vmae_status cuda_attention_grad(vmae_backend *be, void *dqkv, void *workspace, c
         return cuda_attention_execute_grad(be, plan, dqkv, workspace, dout, qkv, out, lse);
     const head_view view = view_of(shape);
     const int64_t tasks = shape->batch * shape->heads;
+    if (tensor_takes(shape, true))
+        return tensor_backward(cuda_stream(be), (bf16 *)dqkv, (const bf16 *)dout, (const bf16 *)qkv, (const bf16 *)out,
+                               lse, tasks, view);
     WITH_TYPE(shape->type, T,
               GENERAL(T, shape->width, kernels,
                       return kernels::backward(cuda_stream(be), (T *)dqkv, (float *)workspace, (const T *)dout,
