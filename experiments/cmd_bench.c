@@ -7,6 +7,7 @@
 #include "engine/core/rng.h"
 #include "experiments/machine.h"
 #include "experiments/pretrain.h"
+#include "experiments/roofline.h"
 
 #include <argp.h>
 #include <jansson.h>
@@ -20,7 +21,7 @@ enum { PRECISIONS = 2, SIZES_MAX = 8, STEPS_MAX = 1000, WARM_UP = 3 };
 typedef struct arguments {
     const char *sizes[SIZES_MAX];
     int size_count, steps, threads, pairs;
-    const char *precisions[PRECISIONS], *device;
+    const char *precisions[PRECISIONS], *device, *predict;
     int precision_count; /* 0: all that the device multiplies fast */
     bool json;
 } arguments;
@@ -31,6 +32,7 @@ static const struct argp_option option_table[] = {
     { "threads", 't', "N", 0, "compute threads (default: all cores)", 0 },
     { "pairs", 'b', "N", 0, "pairs of a batch (default: 64 nano and tiny, 32 small, 8 base, 4 large, 2 huge)", 0 },
     { "device", 'd', "DEVICE", 0, "auto, cpu or cuda:N", 0 },
+    { "predict", 'r', "GPU", 0, "count a step's least time on h100, h200 or a100 instead of running it", 0 },
     { "json", 'j', NULL, 0, "machine-readable", 0 },
     { 0 }
 };
@@ -75,6 +77,7 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 't': a->threads = whole_number(state, "threads", value, 1, 1024); return 0;
     case 'b': a->pairs = whole_number(state, "pairs", value, 2, 1000000); return 0;
     case 'd': a->device = value; return 0;
+    case 'r': a->predict = value; return 0;
     case 'j': a->json = true; return 0;
     case ARGP_KEY_ARG:
         if (a->size_count == SIZES_MAX)
@@ -192,6 +195,26 @@ static json_t *json_of(const char *size, const char *precision, const timing *r)
                      r->flops / r->median / 1e9, "roof_gflops_per_s", r->roof, "graph_bytes", (json_int_t)r->memory);
 }
 
+vmae_status vmae_bench_one(const char *size, int pairs, const char *device, json_t *list)
+{
+    const arguments a = { .steps = 12, .pairs = pairs, .device = device };
+    char description[192];
+    vmae_backend *be = NULL;
+    vmae_config *config = NULL;
+    timing result = { 0 };
+    VMAE_TRY(vmae_backend_open(&be, device, 0));
+    const char *precision = be->precision == VMAE_BF16 ? "bf16" : "f32";
+    vmae_backend_close(be);
+    vmae_status st = configure(&config, &a, size, precision);
+    if (st == VMAE_OK)
+        st = measure(config, a.steps, &result, description, sizeof description);
+    vmae_config_free(config);
+    VMAE_TRY(st);
+    print_timing(size, precision, &result, false, description);
+    json_array_append_new(list, json_of(size, precision, &result));
+    return VMAE_OK;
+}
+
 static vmae_status bench_all(const arguments *a, json_t *list)
 {
     char description[192];
@@ -200,10 +223,14 @@ static vmae_status bench_all(const arguments *a, json_t *list)
             vmae_config *config = NULL;
             timing result = { 0 };
             vmae_status st = configure(&config, a, a->sizes[i], a->precisions[p]);
-            if (st == VMAE_OK)
+            if (st == VMAE_OK && a->predict)
+                st = vmae_roofline_print(config, a->predict, list);
+            else if (st == VMAE_OK)
                 st = measure(config, a->steps, &result, description, sizeof description);
             vmae_config_free(config);
             VMAE_TRY(st);
+            if (a->predict)
+                continue;
             if (list)
                 json_array_append_new(list, json_of(a->sizes[i], a->precisions[p], &result));
             else
@@ -222,7 +249,8 @@ int vmae_cmd_bench(int argc, char **argv)
         "Time of a pre-training step (forward, backward, AdamW; data in memory) for model sizes nano, tiny, small, "
         "base, large, "
         "huge, as a share of the machine's roof: the best of a few 1024^3 matrix products in the same run.\v"
-        "Examples:\n  vicmae bench nano small base\n  vicmae bench nano --precision bf16 --steps 50 --json",
+        "Examples:\n  vicmae bench nano small base\n  vicmae bench nano --precision bf16 --steps 50 --json\n"
+        "  vicmae bench large --pairs 256 --precision bf16 --predict h100",
         NULL,
         NULL,
         NULL
@@ -233,6 +261,8 @@ int vmae_cmd_bench(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     if (a.size_count == 0)
         a.sizes[a.size_count++] = "nano";
+    if (a.predict)
+        a.device = "paper";
     vmae_status st = vmae_backend_open(&be, a.device, a.threads);
     if (st != VMAE_OK)
         return vmae_report(st);

@@ -4,10 +4,17 @@
 
 #include "experiments/protocol.h"
 
+#include <jansson.h>
+
 int vmae_cmd_protocol(const vmae_protocol *protocol, int argc, char **argv);
 int vmae_cmd_info(int argc, char **argv);
 int vmae_cmd_options(int argc, char **argv);
 int vmae_cmd_bench(int argc, char **argv);
+int vmae_cmd_selftest(int argc, char **argv);
+
+/* Times a step of one model as `vicmae bench` does, in the best type of the device; prints it, and appends it to list.
+ * pairs 0: the size's usual number. */
+vmae_status vmae_bench_one(const char *size, int pairs, const char *device, json_t *list);
 
 /* Prints the last failure on stderr as "vicmae: ..." and returns its exit code. */
 int vmae_report(vmae_status status);

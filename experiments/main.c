@@ -16,6 +16,7 @@ static const struct command {
 } commands[] = {
     { "info", "What a checkpoint holds: sizes, tensors, where it comes from", vmae_cmd_info },
     { "options", "Every option of a protocol, with default, range and meaning", vmae_cmd_options },
+    { "selftest", "Is this device right, and how fast? Every op against the CPU", vmae_cmd_selftest },
     { "bench", "Time of a pre-training step against the machine's roof", vmae_cmd_bench },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

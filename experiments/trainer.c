@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
 {
@@ -124,27 +125,54 @@ vmae_state vmae_trainer_state(const vmae_trainer *t)
                          .batches_a_step = 2 * t->accum /* each view is a batch to a BatchNorm */ };
 }
 
-vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops)
+/* `repeats` products one after the other, seconds. */
+static vmae_status time_products(vmae_backend *be, const vmae_matmul *matmul, void *const *block, int repeats,
+                                 double *seconds)
 {
-    enum { SIZE = 1024, REPEATS = 6 };
-    const vmae_matmul_shape shape = { .m = SIZE, .n = SIZE, .k = SIZE, .trans_b = true, .in = type, .out = type };
-    const size_t bytes = (size_t)SIZE * SIZE * vmae_type_size(type);
+    VMAE_TRY(be->synchronize(be));
+    const double start = vmae_seconds();
+    for (int i = 0; i < repeats; i++)
+        VMAE_TRY(be->matmul(be, matmul, block[0], block[1], block[2], NULL, NULL, block[3]));
+    VMAE_TRY(be->synchronize(be));
+    *seconds = vmae_seconds() - start;
+    return VMAE_OK;
+}
+
+/* The best of a few rounds of `size`^3 products; *round: seconds of one round. */
+static vmae_status roof_at(vmae_backend *be, vmae_type type, int64_t size, int repeats, double *gflops, double *round)
+{
+    enum { ROUNDS = 6 };
+    const vmae_matmul_shape shape = { .m = size, .n = size, .k = size, .trans_b = true, .in = type, .out = type };
+    const size_t bytes = (size_t)(size * size) * vmae_type_size(type);
+    float *numbers = vmae_calloc(bytes, 1); /* zeros would draw less power than a model does, and run faster */
     vmae_matmul *matmul;
     void *block[4] = { NULL };
-    double best = 0.0;
-    vmae_status st = be->matmul_new(be, &matmul, &shape);
+    vmae_rng rng = vmae_rng_at(1, VMAE_RNG_TEST, 0, 0);
+    vmae_status st = numbers ? be->matmul_new(be, &matmul, &shape) : VMAE_ENOMEM;
+    for (size_t i = 0; st == VMAE_OK && i < bytes / sizeof *numbers; i++) {
+        const uint32_t bits = (vmae_rng_u32(&rng) & 0x80FF80FFu) | 0x3F003F00u; /* 0.5 to 2 in size, in either type */
+        memcpy(&numbers[i], &bits, sizeof bits);
+    }
     for (int i = 0; st == VMAE_OK && i < 4; i++)
         st = be->allocate(be, &block[i], i < 3 ? bytes : be->matmul_workspace(matmul) + 64);
-    for (int i = 0; st == VMAE_OK && i < REPEATS; i++) {
-        const double start = vmae_seconds();
-        st = be->matmul(be, matmul, block[0], block[1], block[2], NULL, NULL, block[3]);
-        if (st == VMAE_OK)
-            st = be->synchronize(be);
-        best = fmax(best, 2.0 * SIZE * SIZE * SIZE / (vmae_seconds() - start) / 1e9);
+    for (int i = 1; st == VMAE_OK && i < 3; i++)
+        st = be->upload(be, block[i], numbers, bytes);
+    for (int i = 0; st == VMAE_OK && i < ROUNDS; i++) {
+        st = time_products(be, matmul, block, repeats, round);
+        *gflops = fmax(*gflops, 2.0 * (double)size * (double)size * (double)size * repeats / *round / 1e9);
     }
     for (int i = 0; i < 4; i++)
         be->release(be, block[i]);
-    if (st == VMAE_OK)
-        *gflops = best;
+    free(numbers);
     return st;
+}
+
+vmae_status vmae_measure_roof(vmae_backend *be, vmae_type type, double *gflops)
+{
+    double best = 0.0, seconds = 0.0;
+    VMAE_TRY(roof_at(be, type, 1024, 1, &best, &seconds));
+    if (seconds < 1e-3) /* too short to time, and too small to fill such a device */
+        VMAE_TRY(roof_at(be, type, 8192, 4, &best, &seconds));
+    *gflops = best;
+    return VMAE_OK;
 }

@@ -68,6 +68,17 @@ double vmae_max_magnitude(const float *a, size_t count)
     return worst;
 }
 
+const char *vmae_test_device(void)
+{
+    const char *device = getenv("VICMAE_TEST_DEVICE");
+    return device && *device ? device : "cpu";
+}
+
+bool vmae_test_on_cpu(void)
+{
+    return strcmp(vmae_test_device(), "cpu") == 0;
+}
+
 static char folder[512];
 
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)

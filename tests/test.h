@@ -85,6 +85,10 @@ void vmae_test_skip(const char *format, ...) VMAE_PRINTF(1, 2);
 double vmae_max_difference(const float *a, const float *b, size_t count);
 double vmae_max_magnitude(const float *a, size_t count);
 
+/* The device that tests run on, as vmae_backend_open takes it: $VICMAE_TEST_DEVICE, else "cpu". */
+const char *vmae_test_device(void);
+bool vmae_test_on_cpu(void);
+
 /* A fresh folder under $TMPDIR (or /tmp), removed with all it holds when the program ends. */
 const char *vmae_test_folder(void);
 

@@ -279,6 +279,9 @@ struct vmae_backend {
     vmae_status (*download)(vmae_backend *be, void *to, const void *from,
                             size_t bytes); /* to host memory; waits for the work queued before */
     vmae_status (*synchronize)(vmae_backend *be);
+    /* Says that an upload of just these bytes comes soon, so that they may travel beside queued work; until then they
+     * must not change. NULL where that gains nothing. */
+    vmae_status (*prefetch)(vmae_backend *be, const void *from, size_t bytes);
 
     /* What the functions of this table queue between record_begin and record_end is not run but kept, to be run as
      * often as wanted, with the same pointers, by replay. All three NULL where that gains nothing. */
@@ -304,6 +307,8 @@ struct vmae_backend {
 vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads);
 void vmae_backend_close(vmae_backend *be); /* NULL is fine */
 vmae_status vmae_cpu_open(vmae_backend **be, int threads);
+/* Computes nothing: graphs are recorded and planned on it to be counted (FLOPs, bytes, memory), of any size. */
+vmae_status vmae_paper_open(vmae_backend **be);
 
 #ifdef __cplusplus
 }

@@ -288,7 +288,7 @@ const char *vmae_rule_name(const vmae_node *node)
     return node->rule->name;
 }
 
-static vmae_cost node_cost(const vmae_node *node)
+vmae_cost vmae_node_cost(const vmae_node *node)
 {
     if (node->rule->cost)
         return node->rule->cost(node);
@@ -305,7 +305,7 @@ double vmae_graph_flops(const vmae_graph *g)
 {
     double flops = 0.0;
     for (size_t i = 0; i < g->node_count; i++)
-        flops += node_cost(g->nodes[i]).flops;
+        flops += vmae_node_cost(g->nodes[i]).flops;
     return flops;
 }
 
@@ -313,6 +313,6 @@ double vmae_graph_bytes(const vmae_graph *g)
 {
     double bytes = 0.0;
     for (size_t i = 0; i < g->node_count; i++)
-        bytes += node_cost(g->nodes[i]).bytes;
+        bytes += vmae_node_cost(g->nodes[i]).bytes;
     return bytes;
 }

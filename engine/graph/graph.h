@@ -103,6 +103,7 @@ size_t vmae_graph_memory(const vmae_graph *g); /* arena and inputs; from vmae_gr
 size_t vmae_graph_nodes(const vmae_graph *g);
 const vmae_node *vmae_graph_node(const vmae_graph *g, size_t index);
 const char *vmae_rule_name(const vmae_node *node);
+vmae_cost vmae_node_cost(const vmae_node *node);
 
 #ifdef __cplusplus
 }

@@ -53,8 +53,11 @@ static vmae_status linear_run(vmae_backend *be, const vmae_node *node, bool accu
 
 static vmae_cost linear_cost(const vmae_node *node)
 {
-    return product_cost(node, (double)vmae_rows(node->in[0]), (double)node->in[1]->shape.dim[0],
-                        (double)vmae_last_dim(node->in[0]));
+    const double m = (double)vmae_rows(node->in[0]), n = (double)node->in[1]->shape.dim[0];
+    vmae_cost cost = product_cost(node, m, n, (double)vmae_last_dim(node->in[0]));
+    if (node->in[3]) /* the residual */
+        cost.bytes += m * n * (double)vmae_type_size(node->in[3]->type);
+    return cost;
 }
 
 /* ---- dx = dy w; inputs dy, w ---- */

@@ -3,6 +3,7 @@
 
 #include "engine/core/mem.h"
 #include "engine/core/rng.h"
+#include "tests/device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -47,7 +48,7 @@ vmae_status step_record(step *s, const step_options *o)
 {
     const vmae_vicmae_options options = { .pairs = o->pairs, .temperature = 0.1, .positive_ranks = 1 };
     *s = (step){ 0 };
-    VMAE_TRY(vmae_cpu_open(&s->be, o->threads));
+    VMAE_TRY(vmae_backend_open(&s->be, vmae_test_device(), o->threads));
     if (!(s->params = vmae_params_new()))
         return VMAE_ENOMEM;
     VMAE_TRY(vmae_declare_encoder(s->params, o->config, false, true));
@@ -78,14 +79,16 @@ vmae_status step_open(step *s, const step_options *o)
 
 void step_release(step *s)
 {
+    free(s->gradients);
     vmae_graph_free(s->g);
     vmae_params_free(s->params);
     vmae_backend_close(s->be);
 }
 
-const float *step_gradients(const step *s)
+const float *step_gradients(step *s)
 {
-    return vmae_params_gradients(s->params);
+    free(s->gradients);
+    return s->gradients = device_floats(s->be, vmae_params_gradients(s->params), vmae_params_trainable(s->params));
 }
 
 float step_loss(const step *s)

@@ -13,6 +13,7 @@ typedef struct step {
     vmae_params *params;
     vmae_graph *g;
     vmae_vicmae model;
+    float *gradients; /* host copy, of step_gradients */
 } step;
 
 typedef struct step_options {
@@ -30,8 +31,9 @@ vmae_status step_open(step *s, const step_options *options);
 vmae_status step_record(step *s, const step_options *options);
 void step_release(step *s);
 
-/* Every trainable gradient, in the flat buffer: vmae_params_trainable() floats. */
-const float *step_gradients(const step *s);
+/* Every trainable gradient as it is now, in the order of the flat buffer: vmae_params_trainable() floats, valid until
+ * the next call for the same step. NULL: said why. */
+const float *step_gradients(step *s);
 float step_loss(const step *s);
 
 #endif

@@ -2,6 +2,7 @@
  * threads, but for one thing: oneDNN may split the long sum of a weight's gradient (linear_dw) over its threads. Seen:
  * bf16 with small matrices; f32, patch_embed at 64 pairs. Nothing else in a step depends on those gradients. */
 #include "engine/core/mem.h"
+#include "tests/device.h"
 #include "tests/graph/step.h"
 
 #include <stdlib.h>
@@ -46,12 +47,8 @@ static outcome run_step(vmae_type precision, int threads)
         o.trainable = vmae_params_trainable(s.params);
         o.total = vmae_params_total(s.params);
         mark_matrices(&o, s.params);
-        o.gradients = vmae_calloc((size_t)o.trainable, sizeof(float));
-        o.values = vmae_calloc((size_t)o.total, sizeof(float));
-        if (o.gradients && o.values) {
-            memcpy(o.gradients, step_gradients(&s), (size_t)o.trainable * sizeof(float));
-            memcpy(o.values, vmae_params_values(s.params), (size_t)o.total * sizeof(float));
-        }
+        o.gradients = device_floats(s.be, vmae_params_gradients(s.params), o.trainable);
+        o.values = device_floats(s.be, vmae_params_values(s.params), o.total);
     }
     step_release(&s);
     return o;
@@ -97,10 +94,10 @@ TEST(step_in_f32_gives_the_same_bits_twice_and_with_1_2_and_3_threads_but_for_we
 TEST(step_in_bf16_gives_the_same_bits_twice_and_with_1_2_and_3_threads_but_for_weights_gradients)
 {
     vmae_backend *be = NULL;
-    REQUIRE_OK(vmae_cpu_open(&be, 1));
+    REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
     const bool has_bf16 = be->precision == VMAE_BF16;
     vmae_backend_close(be);
     if (!has_bf16)
-        SKIP("this processor multiplies no bf16");
+        SKIP("%s multiplies no bf16", vmae_test_device());
     check_threads(VMAE_BF16, "bf16");
 }

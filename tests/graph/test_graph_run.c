@@ -1,6 +1,7 @@
 /* test_graph_run.c -- recording, differentiating and running: sums of gradients, refusals, the search for what is not
  * finite, costs. */
 #include "engine/core/mem.h"
+#include "tests/device.h"
 #include "tests/graph/step.h"
 
 #include <math.h>
@@ -26,9 +27,7 @@ static const vmae_model_config tiny = { .image_size = 20,
 
 static float *copy_gradients(const step *s)
 {
-    const size_t count = (size_t)vmae_params_trainable(s->params);
-    float *copy = vmae_calloc(count, sizeof *copy);
-    return copy ? memcpy(copy, step_gradients(s), count * sizeof *copy) : NULL;
+    return device_floats(s->be, vmae_params_gradients(s->params), vmae_params_trainable(s->params));
 }
 
 /* ---- sums of gradients ---- */
@@ -44,20 +43,22 @@ TEST(two_accumulated_runs_give_twice_the_gradient_of_one)
     float *once = copy_gradients(&s);
     REQUIRE(once);
     CHECK_OK(vmae_graph_run(s.g, true));
+    const float *twice = step_gradients(&s);
+    REQUIRE(twice);
     for (int i = 0; i < vmae_params_count(s.params); i++) {
         const vmae_param *param = vmae_params_at(s.params, i);
         if (!param->trainable)
             continue;
         const double largest = vmae_max_magnitude(once, (size_t)vmae_params_trainable(s.params));
         for (int64_t k = param->offset; k < param->offset + param->count; k++)
-            if (!vmae_check(fabs((double)step_gradients(&s)[k] - 2.0 * (double)once[k]) <=
+            if (!vmae_check(fabs((double)twice[k] - 2.0 * (double)once[k]) <=
                                 1e-6 * fabs((double)once[k]) + 1e-7 * largest,
-                            __FILE__, __LINE__, "%s: %g, once %g", param->name, (double)step_gradients(&s)[k],
-                            (double)once[k]))
+                            __FILE__, __LINE__, "%s: %g, once %g", param->name, (double)twice[k], (double)once[k]))
                 break;
     }
     CHECK_OK(vmae_graph_run(s.g, false)); /* and without, it starts again */
-    CHECK(memcmp(once, step_gradients(&s), (size_t)vmae_params_trainable(s.params) * sizeof *once) == 0);
+    const float *again = step_gradients(&s);
+    CHECK(again && memcmp(once, again, (size_t)vmae_params_trainable(s.params) * sizeof *once) == 0);
     free(once);
     step_release(&s);
 }
@@ -68,6 +69,7 @@ typedef struct layers {
     vmae_params *params;
     vmae_graph *g;
     vmae_tensor *x, *loss;
+    float gradients[4][25]; /* host copies, of gradient_of */
 } layers;
 
 enum { WIDTH = 5, ROWS = 7 };
@@ -81,7 +83,7 @@ static vmae_tensor *layer(layers *l, vmae_tensor *x, const char *w, const char *
 static vmae_status layers_open(layers *l, const char *const names[4])
 {
     *l = (layers){ 0 };
-    VMAE_TRY(vmae_cpu_open(&l->be, 2));
+    VMAE_TRY(vmae_backend_open(&l->be, vmae_test_device(), 2));
     l->params = vmae_params_new();
     for (int i = 0; i < 4; i++)
         if (!vmae_params_find(l->params, names[i]))
@@ -114,9 +116,29 @@ static void layers_release(layers *l)
     vmae_backend_close(l->be);
 }
 
+static void read_gradients(layers *l)
+{
+    for (int i = 0; i < vmae_params_count(l->params); i++) {
+        const vmae_param *param = vmae_params_at(l->params, i);
+        CHECK_OK(l->be->download(l->be, l->gradients[i], vmae_params_gradients(l->params) + param->offset,
+                                 (size_t)param->count * sizeof(float)));
+    }
+}
+
 static const float *gradient_of(const layers *l, const char *name)
 {
-    return vmae_params_gradients(l->params) + vmae_params_find(l->params, name)->offset;
+    for (int i = 0; i < vmae_params_count(l->params); i++)
+        if (strcmp(vmae_params_at(l->params, i)->name, name) == 0)
+            return l->gradients[i];
+    return NULL;
+}
+
+/* Gives parameter `to` the numbers of `from`. */
+static void copy_param(layers *l, const char *to, const char *from)
+{
+    float values[25];
+    CHECK_OK(vmae_params_read(l->params, vmae_params_find(l->params, from), values));
+    CHECK_OK(vmae_params_write(l->params, vmae_params_find(l->params, to), values));
 }
 
 TEST(parameter_that_is_used_twice_gets_the_sum)
@@ -125,12 +147,13 @@ TEST(parameter_that_is_used_twice_gets_the_sum)
     layers shared, apart;
     REQUIRE_OK(layers_open(&shared, one));
     REQUIRE_OK(layers_open(&apart, two));
-    CHECK_OK(vmae_params_write(apart.params, vmae_params_find(apart.params, "w2"), vmae_params_values(apart.params)));
-    CHECK_OK(vmae_params_write(apart.params, vmae_params_find(apart.params, "b2"),
-                               vmae_params_values(apart.params) + vmae_params_find(apart.params, "b1")->offset));
+    copy_param(&apart, "w2", "w1");
+    copy_param(&apart, "b2", "b1");
     for (int run = 0; run < 2; run++) { /* the second run must not add to the first */
         CHECK_OK(vmae_graph_run(shared.g, false));
         CHECK_OK(vmae_graph_run(apart.g, false));
+        read_gradients(&shared);
+        read_gradients(&apart);
         for (int i = 0; i < WIDTH * WIDTH; i++)
             CHECK_NEAR((double)gradient_of(&shared, "w")[i],
                        (double)gradient_of(&apart, "w1")[i] + (double)gradient_of(&apart, "w2")[i], 1e-6);
@@ -150,7 +173,7 @@ TEST(tensor_that_is_read_three_times_gets_the_sum)
     enum { N = 6 };
     const float values[N] = { 0.3f, 0.9f, 1.4f, 2.2f, 0.05f, 3.1f }, ones[N] = { 1, 1, 1, 1, 1, 1 }, zeros[N] = { 0 };
     float y[N], dx[N];
-    REQUIRE_OK(vmae_cpu_open(&be, 1));
+    REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
     vmae_graph *g = vmae_graph_new(be, VMAE_F32);
     vmae_tensor *x = vmae_input(g, "x", VMAE_F32, VMAE_SHAPE(1, 1, N)),
                 *target = vmae_input(g, "target", VMAE_F32, VMAE_SHAPE(1, 1, N));
@@ -189,7 +212,7 @@ typedef struct bare {
 static vmae_status bare_open(bare *b)
 {
     *b = (bare){ 0 };
-    VMAE_TRY(vmae_cpu_open(&b->be, 1));
+    VMAE_TRY(vmae_backend_open(&b->be, vmae_test_device(), 1));
     b->params = vmae_params_new();
     VMAE_TRY(vmae_params_add(b->params, "w", VMAE_SHAPE(5, 5), true));
     VMAE_TRY(vmae_params_add(b->params, "b", VMAE_SHAPE(5), true));

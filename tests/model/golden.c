@@ -2,6 +2,7 @@
 #include "tests/model/golden.h"
 
 #include "engine/core/mem.h"
+#include "tests/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -111,6 +112,16 @@ void golden_params(vmae_params *params, const vmae_checkpoint *file, const vmae_
             CHECK_OK(vmae_params_write(params, param, values));
         free(values);
     }
+}
+
+float *golden_value_of(vmae_backend *be, const vmae_params *params, const vmae_param *param)
+{
+    return device_floats(be, vmae_params_values(params) + param->offset, param->count);
+}
+
+float *golden_gradient_of(vmae_backend *be, const vmae_params *params, const vmae_param *param)
+{
+    return device_floats(be, vmae_params_gradients(params) + param->offset, param->count);
 }
 
 bool golden_near(const char *what, const float *got, const float *wanted, int64_t count, double limit, double floor)

@@ -22,6 +22,10 @@ float *golden_floats(const vmae_checkpoint *file, const char *name, int64_t *cou
  * the test. */
 void golden_params(vmae_params *params, const vmae_checkpoint *file, const vmae_checkpoint *base);
 
+/* A parameter's value or gradient as it is now, fresh memory; NULL: said why. */
+float *golden_value_of(vmae_backend *be, const vmae_params *params, const vmae_param *param);
+float *golden_gradient_of(vmae_backend *be, const vmae_params *params, const vmae_param *param);
+
 /* |got - wanted| <= limit * largest |wanted| + floor. Says what was seen. */
 bool golden_near(const char *what, const float *got, const float *wanted, int64_t count, double limit, double floor);
 /* The largest magnitude among all entries whose names begin with prefix. */

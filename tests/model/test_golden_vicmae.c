@@ -2,6 +2,7 @@
  * parameter's gradient. */
 #include "engine/core/mem.h"
 #include "engine/core/rng.h"
+#include "tests/device.h"
 #include "tests/model/golden.h"
 
 #include <math.h>
@@ -49,8 +50,13 @@ static vmae_status write_views(step *s, vmae_tensor *to, const vmae_checkpoint *
 static void disturb_params(step *s, int seed)
 {
     vmae_rng rng = vmae_rng_at((uint64_t)seed, VMAE_RNG_TEST, 0, 0);
-    for (int64_t i = 0; i < vmae_params_trainable(s->params); i++)
-        vmae_params_values(s->params)[i] *= 1.0f + vmae_rng_between(&rng, -0x1p-9f, 0x1p-9f);
+    const int64_t count = vmae_params_trainable(s->params);
+    float *values = device_floats(s->be, vmae_params_values(s->params), count);
+    REQUIRE(values);
+    for (int64_t i = 0; i < count; i++)
+        values[i] *= 1.0f + vmae_rng_between(&rng, -0x1p-9f, 0x1p-9f);
+    CHECK_OK(s->be->upload(s->be, vmae_params_values(s->params), values, (size_t)count * sizeof *values));
+    free(values);
 }
 
 /* How a case is run; zero: as its file says, in f32. */
@@ -73,7 +79,7 @@ static vmae_status step_run(step *s, const vmae_checkpoint *file, const setup *h
     const vmae_vicmae_options options = {
         .pairs = s->pairs, .temperature = golden_number(file, "temperature"), .positive_ranks = 1, .keep_all = true
     };
-    if ((st = vmae_cpu_open(&s->be, 2)) || !(s->params = vmae_params_new()) ||
+    if ((st = vmae_backend_open(&s->be, vmae_test_device(), 2)) || !(s->params = vmae_params_new()) ||
         (st = vmae_declare_encoder(s->params, &s->config, false, true)) ||
         (st = vmae_declare_pretraining(s->params, &s->config)) ||
         (st = vmae_params_allocate(s->params, s->be, true, how->precision == VMAE_BF16)))
@@ -151,10 +157,11 @@ static void each_gradient(step *s, const vmae_checkpoint *file, gradient_visitor
         if (!param->trainable)
             continue;
         snprintf(name, sizeof name, "grad.%s", param->name);
-        float *wanted = golden_floats(file, name, &count);
-        if (wanted && vmae_check(count == param->count, __FILE__, __LINE__, "%s has another size", name))
-            visit(context, param, vmae_params_gradients(s->params) + param->offset, wanted);
+        float *wanted = golden_floats(file, name, &count), *got = golden_gradient_of(s->be, s->params, param);
+        if (wanted && got && vmae_check(count == param->count, __FILE__, __LINE__, "%s has another size", name))
+            visit(context, param, got, wanted);
         free(wanted);
+        free(got);
     }
 }
 
@@ -172,10 +179,11 @@ static void check_buffers(step *s, const vmae_checkpoint *file, double limit)
         if (!strstr(param->name, "running_"))
             continue;
         snprintf(name, sizeof name, "buffer_after.%s", param->name);
-        float *wanted = golden_floats(file, name, &count);
-        if (wanted)
-            golden_near(name, vmae_params_values(s->params) + param->offset, wanted, count, limit, 0.0);
+        float *wanted = golden_floats(file, name, &count), *got = golden_value_of(s->be, s->params, param);
+        if (wanted && got)
+            golden_near(name, got, wanted, count, limit, 0.0);
         free(wanted);
+        free(got);
     }
 }
 
@@ -302,10 +310,13 @@ static void check_against_f32(const comparison *c, const step *bf16)
     int compared = 0;
     for (int i = 0; i < vmae_params_count(bf16->params); i++) {
         const vmae_param *param = vmae_params_at(bf16->params, i);
-        const float *wanted = c->wanted + param->offset, *got = vmae_params_gradients(bf16->params) + param->offset;
+        const float *wanted = c->wanted + param->offset;
         if (!param->trainable || vmae_max_magnitude(wanted, (size_t)param->count) < 1e-3 * c->largest)
             continue; /* the projector's, and what is zero in exact arithmetic or next to it */
-        golden_near(param->name, got, wanted, param->count, 5e-2, 0.0);
+        float *got = golden_gradient_of(bf16->be, bf16->params, param);
+        if (got)
+            golden_near(param->name, got, wanted, param->count, 5e-2, 0.0);
+        free(got);
         compared++;
     }
     vmae_check(compared > 20, __FILE__, __LINE__, "%s: only %d gradients were compared", c->name, compared);
@@ -321,11 +332,12 @@ static void check_reconstruction_in_bf16(const char *name)
     CHECK_OK(step_run(&bf16, file, &(setup){ .precision = VMAE_BF16, .recon_alone = true }));
     if (f32.g && bf16.g) {
         const float wanted = read_scalar(&f32, f32.model.loss), got = read_scalar(&bf16, bf16.model.loss);
-        const float *gradients = vmae_params_gradients(f32.params);
+        const int64_t count = vmae_params_trainable(f32.params);
+        float *gradients = device_floats(f32.be, vmae_params_gradients(f32.params), count);
         golden_near(name, &got, &wanted, 1, 2e-2, 0.0);
-        check_against_f32(
-            &(comparison){ gradients, name, vmae_max_magnitude(gradients, (size_t)vmae_params_trainable(f32.params)) },
-            &bf16);
+        if (gradients)
+            check_against_f32(&(comparison){ gradients, name, vmae_max_magnitude(gradients, (size_t)count) }, &bf16);
+        free(gradients);
     }
     step_release(&f32);
     step_release(&bf16);
@@ -344,10 +356,10 @@ TEST(vicmae_steps_in_f32_equal_the_reference)
 static bool no_bf16(void)
 {
     vmae_backend *be = NULL;
-    const bool has = vmae_cpu_open(&be, 1) == VMAE_OK && be->precision == VMAE_BF16;
+    const bool has = vmae_backend_open(&be, vmae_test_device(), 1) == VMAE_OK && be->precision == VMAE_BF16;
     vmae_backend_close(be);
     if (!has)
-        vmae_test_skip("this processor has no bf16");
+        vmae_test_skip("%s has no bf16", vmae_test_device());
     return !has;
 }
 

@@ -32,7 +32,7 @@ void golden_fill(op_run *run, const vmae_checkpoint *file, bool rounded)
             if (rounded && (o->kind == ACTIVATION || o->kind == MATRIX))
                 for (int64_t k = 0; k < count; k++)
                     values[k] = float_of_bf16(bf16_of(values[k]));
-            op_write(run, i, values);
+            CHECK_OK(op_write(run, i, values));
         }
         free(values);
     }
@@ -71,7 +71,7 @@ double golden_error(op_run *run, const vmae_tensor *tensor, const vmae_checkpoin
     const int64_t width = tensor->shape.dim[tensor->shape.rank - 1];
     if (wanted && got &&
         vmae_check(count == vmae_shape_count(tensor->shape), __FILE__, __LINE__, "%s has another size", name)) {
-        op_read(run, tensor, got);
+        CHECK_OK(op_read(run, tensor, got));
         for (int64_t i = 0; i < count; i++) {
             const double error = fabs((double)got[i] - (double)wanted[i]);
             if (!(error == 0.0)) /* a NaN, and anything where nothing was expected, is infinitely far */

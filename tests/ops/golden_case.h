@@ -3,7 +3,7 @@
 #define VMAE_TESTS_GOLDEN_CASE_H
 
 #include "tests/model/golden.h"
-#include "tests/ops/op_case.h"
+#include "tests/ops/op_check.h"
 
 /* The shape of an entry, with `more` added to dimension 1 (a class token that the file lacks). */
 vmae_shape golden_shape(const vmae_checkpoint *file, const char *name, int64_t more);

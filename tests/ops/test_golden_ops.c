@@ -11,7 +11,7 @@
 /* Opens a case filled from its file. False: said why. */
 static bool open_case(op_run *run, const op_case *what, const vmae_checkpoint *file, vmae_type precision, bool rounded)
 {
-    const vmae_status st = op_open(run, what, precision);
+    const vmae_status st = op_open(run, what, test_backend(), precision);
     if (!vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", what->name, vmae_error())) {
         op_release(run);
         return false;
@@ -24,7 +24,7 @@ static vmae_type best_precision(void)
 {
     vmae_backend *be = NULL;
     vmae_type best = VMAE_F32;
-    if (vmae_cpu_open(&be, 1) == VMAE_OK)
+    if (vmae_backend_open(&be, vmae_test_device(), 1) == VMAE_OK)
         best = be->precision;
     vmae_backend_close(be);
     return best;
@@ -224,7 +224,7 @@ static void write_tokens(op_run *run, const vmae_checkpoint *file)
         memcpy(padded + b * (row + d) + d, x + b * row, (size_t)row * sizeof *x);
     }
     if (padded)
-        op_write(run, 0, padded);
+        CHECK_OK(op_write(run, 0, padded));
     free(x);
     free(padded);
 }
@@ -238,7 +238,7 @@ static void compare_tokens(op_run *run, const vmae_checkpoint *file)
     float *wanted = golden_floats(file, "grad.x", &count),
           *got = vmae_calloc((size_t)vmae_shape_count(*s), sizeof *got);
     if (wanted && got) {
-        op_read(run, op_gradient(run, 0), got);
+        CHECK_OK(op_read(run, op_gradient(run, 0), got));
         const double largest = vmae_max_magnitude(wanted, (size_t)count);
         for (int64_t b = 0; b < s->dim[0]; b++) {
             CHECK(vmae_max_magnitude(got + b * (row + d), (size_t)d) == 0.0);
@@ -288,7 +288,7 @@ static void check_loss(op_run *run, const vmae_checkpoint *file, const char *nam
     int64_t count = 0;
     float got = NAN, *wanted = golden_floats(file, name, &count);
     CHECK_OK(vmae_graph_run(run->g, false));
-    op_read(run, run->out, &got);
+    CHECK_OK(op_read(run, run->out, &got));
     if (wanted)
         golden_near(name, &got, wanted, 1, vmae_graph_precision(run->g) == VMAE_BF16 ? 2e-2 : limit, 0.0);
     free(wanted);
@@ -378,9 +378,9 @@ static void check_info_nce(const char *name)
         const int64_t count = vmae_shape_count(shape);
         float *u = joined(file, "u1", "u2"), *wanted = joined(file, "grad.u1", "grad.u2"),
               *got = vmae_calloc((size_t)count, sizeof *got);
-        op_write(&run, 0, u);
+        CHECK_OK(op_write(&run, 0, u));
         check_loss(&run, file, "loss", 5e-5);
-        op_read(&run, op_gradient(&run, 0), got);
+        CHECK_OK(op_read(&run, op_gradient(&run, 0), got));
         golden_near("grad.u", got, wanted, count, 2e-4, 0.0);
         free(u);
         free(wanted);

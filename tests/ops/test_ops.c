@@ -1,7 +1,7 @@
 /* test_ops.c -- every op of cases.c: gradients, precision; and that every op which a model records is in cases.c. */
 #include "engine/core/mem.h"
 #include "engine/model/model.h"
-#include "tests/ops/op_case.h"
+#include "tests/ops/op_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,9 +30,9 @@ static float *all_gradients(const op_case *what, int64_t *count)
     op_run run;
     float *gradients = NULL;
     *count = 0;
-    const vmae_status st = op_open(&run, what, VMAE_F32);
+    const vmae_status st = op_open(&run, what, test_backend(), VMAE_F32);
     if (vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", what->name, vmae_error())) {
-        op_fill(&run, false);
+        CHECK_OK(op_fill(&run, false));
         CHECK_OK(vmae_graph_run(run.g, false));
         for (int i = 0; i < what->count; i++)
             *count += vmae_shape_count(what->operands[i].shape);
@@ -40,7 +40,7 @@ static float *all_gradients(const op_case *what, int64_t *count)
         float *to = gradients;
         for (int i = 0; gradients && i < what->count; to += vmae_shape_count(what->operands[i++].shape))
             if (takes_gradient(&what->operands[i]))
-                op_read(&run, op_gradient(&run, i), to);
+                CHECK_OK(op_read(&run, op_gradient(&run, i), to));
     }
     op_release(&run);
     return gradients;
@@ -108,7 +108,7 @@ static void add_cases(names *set, vmae_type precision)
         op_run run;
         if (precision == VMAE_BF16 && op_cases[i].f32_only)
             continue;
-        const vmae_status st = op_open(&run, &op_cases[i], precision);
+        const vmae_status st = op_open(&run, &op_cases[i], test_backend(), precision);
         vmae_check(st == VMAE_OK, __FILE__, __LINE__, "%s: %s", op_cases[i].name, vmae_error());
         add_rules(set, run.g);
         op_release(&run);
@@ -201,7 +201,7 @@ TEST(every_op_that_a_model_records_has_a_case)
     static const vmae_pool pools[] = { VMAE_POOL_MEAN, VMAE_POOL_MAX, VMAE_POOL_GEM, VMAE_POOL_CLS };
     names tested = { .count = 0 }, used = { .count = 0 };
     vmae_backend *be = NULL;
-    REQUIRE_OK(vmae_cpu_open(&be, 1));
+    REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
     for (vmae_type precision = VMAE_F32; precision <= be->precision; precision++) {
         add_cases(&tested, precision);
         for (size_t m = 0; m < sizeof models / sizeof *models; m++)
@@ -211,6 +211,6 @@ TEST(every_op_that_a_model_records_has_a_case)
     vmae_backend_close(be);
     CHECK(used.count >= 35); /* the walk saw something */
     for (int i = 0; i < used.count; i++)
-        vmae_check(has(&tested, used.list[i]), __FILE__, __LINE__, "op %s has no case in tests/ops/cases.c",
+        vmae_check(has(&tested, used.list[i]), __FILE__, __LINE__, "op %s has no case in engine/selftest/cases.c",
                    used.list[i]);
 }

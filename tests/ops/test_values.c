@@ -1,5 +1,5 @@
 /* test_values.c -- ops without a gradient, and what two ways of recording the same must agree on. */
-#include "tests/ops/op_case.h"
+#include "tests/ops/op_check.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@ enum { VALUES_MAX = 1024 };
 /* Runs a case in f32 on its random numbers. */
 static vmae_status run_case(op_run *run, const op_case *what)
 {
-    VMAE_TRY(op_open(run, what, VMAE_F32));
-    op_fill(run, false);
+    VMAE_TRY(op_open(run, what, test_backend(), VMAE_F32));
+    CHECK_OK(op_fill(run, false));
     return vmae_graph_run(run->g, false);
 }
 
@@ -37,8 +37,8 @@ TEST(linear_gelu_equals_linear_then_gelu)
     op_run run;
     float fused[VALUES_MAX], apart[VALUES_MAX];
     REQUIRE_OK(run_case(&run, &what));
-    op_read(&run, run.out, fused);
-    op_read(&run, run.in[3], apart);
+    CHECK_OK(op_read(&run, run.out, fused));
+    CHECK_OK(op_read(&run, run.in[3], apart));
     CHECK(vmae_max_difference(fused, apart, 13 * 11) < 2e-6 * vmae_max_magnitude(apart, 13 * 11));
     op_release(&run);
 }
@@ -72,12 +72,12 @@ TEST(batch_norm_with_relu_equals_batch_norm_then_relu)
     float x[VALUES_MAX], y[VALUES_MAX];
     REQUIRE_OK(run_case(&a, &fused));
     REQUIRE_OK(run_case(&b, &apart));
-    op_read(&a, a.out, x);
-    op_read(&b, b.out, y);
+    CHECK_OK(op_read(&a, a.out, x));
+    CHECK_OK(op_read(&b, b.out, y));
     CHECK(vmae_max_difference(x, y, 70) == 0.0);
     for (int i = 0; i < 3; i++) {
-        op_read(&a, op_gradient(&a, i), x);
-        op_read(&b, op_gradient(&b, i), y);
+        CHECK_OK(op_read(&a, op_gradient(&a, i), x));
+        CHECK_OK(op_read(&b, op_gradient(&b, i), y));
         const size_t count = (size_t)vmae_shape_count(a.in[i]->shape);
         CHECK(vmae_max_magnitude(y, count) > 0.1);
         CHECK(vmae_max_difference(x, y, count) <= 1e-6 * vmae_max_magnitude(y, count));
@@ -97,10 +97,10 @@ TEST(batch_norm_infer_uses_the_running_statistics_and_leaves_them)
     op_run run;
     float x[VALUES_MAX], y[VALUES_MAX], v[4][5];
     REQUIRE_OK(run_case(&run, &what));
-    op_read(&run, run.in[0], x);
-    op_read(&run, run.out, y);
+    CHECK_OK(op_read(&run, run.in[0], x));
+    CHECK_OK(op_read(&run, run.out, y));
     for (int i = 0; i < 4; i++)
-        op_read(&run, run.in[1 + i], v[i]);
+        CHECK_OK(op_read(&run, run.in[1 + i], v[i]));
     for (int i = 0; i < 70; i++) {
         const int k = i % 5;
         const double wanted =
@@ -137,8 +137,8 @@ TEST(bias_in_front_of_batch_norm_gets_no_gradient)
     float bias[5], weight[15];
     REQUIRE_OK(run_case(&run, &what));
     REQUIRE(op_gradient(&run, 0));
-    op_read(&run, op_gradient(&run, 0), bias);
-    op_read(&run, op_gradient(&run, 6), weight);
+    CHECK_OK(op_read(&run, op_gradient(&run, 0), bias));
+    CHECK_OK(op_read(&run, op_gradient(&run, 6), weight));
     CHECK(vmae_max_magnitude(weight, 15) > 0.1);
     CHECK(vmae_max_magnitude(bias, 5) < 1e-5);
     op_release(&run);
@@ -167,7 +167,7 @@ TEST(bias_of_the_keys_gets_no_gradient)
     op_run run;
     float bias[3 * D];
     REQUIRE_OK(run_case(&run, &what));
-    op_read(&run, op_gradient(&run, 2), bias);
+    CHECK_OK(op_read(&run, op_gradient(&run, 2), bias));
     CHECK(vmae_max_magnitude(bias, D) > 0.01);
     CHECK(vmae_max_magnitude(bias + D, D) < 1e-5);
     CHECK(vmae_max_magnitude(bias + 2 * (size_t)D, D) > 0.01);
@@ -196,13 +196,13 @@ TEST(patches_go_in_channel_first_and_come_out_channel_last)
     float images[2][3][9][9], noise[2][9], shuffle[2][9], restore[2][9], mask[2][9], target[2][9][3][3][3],
         patches[2][2][3][3][3];
     REQUIRE_OK(run_case(&run, &what));
-    op_read(&run, run.in[0], &images[0][0][0][0]);
-    op_read(&run, run.in[1], &noise[0][0]);
-    op_read(&run, run.in[2], &shuffle[0][0]);
-    op_read(&run, run.in[3], &restore[0][0]);
-    op_read(&run, run.in[4], &mask[0][0]);
-    op_read(&run, run.in[5], &target[0][0][0][0][0]);
-    op_read(&run, run.out, &patches[0][0][0][0][0]);
+    CHECK_OK(op_read(&run, run.in[0], &images[0][0][0][0]));
+    CHECK_OK(op_read(&run, run.in[1], &noise[0][0]));
+    CHECK_OK(op_read(&run, run.in[2], &shuffle[0][0]));
+    CHECK_OK(op_read(&run, run.in[3], &restore[0][0]));
+    CHECK_OK(op_read(&run, run.in[4], &mask[0][0]));
+    CHECK_OK(op_read(&run, run.in[5], &target[0][0][0][0][0]));
+    CHECK_OK(op_read(&run, run.out, &patches[0][0][0][0][0]));
     for (int i = 0; i < 2 * 9 * 27; i++) {
         const int b = i / 243, l = i / 27 % 9, r = i / 9 % 3, q = i / 3 % 3, c = i % 3;
         CHECK(target[b][l][r][q][c] == images[b][c][l / 3 * 3 + r][l % 3 * 3 + q]);

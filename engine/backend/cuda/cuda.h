@@ -65,6 +65,7 @@ void cuda_release(vmae_backend *be, void *block);
 vmae_status cuda_upload(vmae_backend *be, void *to, const void *from, size_t bytes);
 vmae_status cuda_download(vmae_backend *be, void *to, const void *from, size_t bytes);
 vmae_status cuda_synchronize(vmae_backend *be);
+vmae_status cuda_prefetch(vmae_backend *be, const void *from, size_t bytes);
 vmae_status cuda_record_begin(vmae_backend *be);
 vmae_status cuda_record_end(vmae_backend *be, vmae_recording **recording);
 vmae_status cuda_replay(vmae_backend *be, vmae_recording *recording);

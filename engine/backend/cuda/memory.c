@@ -19,6 +19,8 @@ static const size_t slot_bytes = (size_t)256 << 10, least_large = (size_t)4 << 2
 typedef struct large_buffer {
     char *pinned, *device;
     size_t bytes;
+    const void *from; /* what was prefetched into it and not yet uploaded: host memory, `sent` bytes */
+    size_t sent;
     cudaEvent_t arrived, placed; /* on the device; in its place: the buffer is free */
 } large_buffer;
 
@@ -164,16 +166,35 @@ static vmae_status grow(large_buffer *b, size_t bytes)
     return VMAE_OK;
 }
 
-static vmae_status upload_large(vmae_backend *be, char *to, const char *from, size_t bytes)
+/* Sets the bytes off to the next large buffer. */
+static vmae_status send(vmae_backend *be, const void *from, size_t bytes)
 {
     cuda_staging *s = staging_of(be);
     large_buffer *b = &s->large[s->large_turn];
-    s->large_turn = (s->large_turn + 1) % LARGE;
+    CUDA_TRY(cudaEventSynchronize(b->arrived)); /* something prefetched and not wanted */
     CUDA_TRY(cudaEventSynchronize(b->placed));
     VMAE_TRY(grow(b, bytes));
     memcpy(b->pinned, from, bytes);
     CUDA_TRY(cudaMemcpyAsync(b->device, b->pinned, bytes, cudaMemcpyHostToDevice, s->copies));
     CUDA_TRY(cudaEventRecord(b->arrived, s->copies));
+    b->from = from;
+    b->sent = bytes;
+    return VMAE_OK;
+}
+
+vmae_status cuda_prefetch(vmae_backend *be, const void *from, size_t bytes)
+{
+    return bytes > slot_bytes && bytes <= most_large ? send(be, from, bytes) : VMAE_OK;
+}
+
+static vmae_status upload_large(vmae_backend *be, char *to, const char *from, size_t bytes)
+{
+    cuda_staging *s = staging_of(be);
+    large_buffer *b = &s->large[s->large_turn];
+    if (b->from != from || b->sent != bytes)
+        VMAE_TRY(send(be, from, bytes));
+    b->from = NULL;
+    s->large_turn = (s->large_turn + 1) % LARGE;
     CUDA_TRY(cudaStreamWaitEvent(cuda_stream(be), b->arrived, 0));
     CUDA_TRY(cudaMemcpyAsync(to, b->device, bytes, cudaMemcpyDeviceToDevice, cuda_stream(be)));
     return cuda_check(cudaEventRecord(b->placed, cuda_stream(be)), "uploading");

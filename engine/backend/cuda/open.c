@@ -156,6 +156,7 @@ vmae_status cuda_open(vmae_backend **be, int wanted)
                             .upload = cuda_upload,
                             .download = cuda_download,
                             .synchronize = cuda_synchronize,
+                            .prefetch = cuda_prefetch,
                             .record_begin = cuda_record_begin,
                             .record_end = cuda_record_end,
                             .replay = cuda_replay,

@@ -2,7 +2,7 @@
  * backend. */
 #include "engine/core/mem.h"
 #include "engine/ops/rule.h"
-#include "tests/ops/op_case.h"
+#include "engine/selftest/op_case.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  *
  * Tolerances: rounding to f32 (6e-8 of the result, over the step of 1/32) and what the stencil cuts off (h^4/30 times
  * the fifth derivative); linear ops show only the first. */
-#include "tests/ops/op_case.h"
+#include "engine/selftest/op_case.h"
 
 #define S                VMAE_SHAPE
 #define LINEAR_TOLERANCE 2e-5

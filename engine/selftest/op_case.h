@@ -1,13 +1,12 @@
 /* op_case.h -- one op, or a few, between inputs and a result: recorded, differentiated, planned and run as a model
- * would.
+ * would. For tests, and for `vicmae selftest`, which holds a device against the CPU.
  *
  * The loss is sum(result * cotangent), so a gradient of the case is the op's own, weighted by random numbers. */
-#ifndef VMAE_TESTS_OP_CASE_H
-#define VMAE_TESTS_OP_CASE_H
+#ifndef VMAE_SELFTEST_OP_CASE_H
+#define VMAE_SELFTEST_OP_CASE_H
 
 #include "engine/graph/graph.h"
 #include "engine/ops/ops.h"
-#include "tests/test.h"
 
 enum { OPERANDS_MAX = 8 };
 
@@ -62,33 +61,26 @@ typedef struct op_run {
     vmae_tensor *in[OPERANDS_MAX], *out, *cotangent, *loss;
 } op_run;
 
-/* Records, differentiates (unless nothing takes a gradient) and plans. On failure, too, release it. */
-vmae_status op_open(op_run *run, const op_case *what, vmae_type precision);
+/* Records, differentiates (unless nothing takes a gradient) and plans on a backend that stays the caller's. On failure,
+ * too, release it. */
+vmae_status op_open(op_run *run, const op_case *what, vmae_backend *be, vmae_type precision);
 void op_release(op_run *run);
 /* Writes an operand; bf16 ones are rounded. */
-void op_write(op_run *run, int i, const float *values);
+vmae_status op_write(op_run *run, int i, const float *values);
 /* Random numbers for all operands and the cotangent: functions of the case's name. bf16: rounded to it, so that either
  * precision takes the same. */
-void op_fill(op_run *run, bool bf16);
+vmae_status op_fill(op_run *run, bool bf16);
+/* The numbers of operand i (i = count: the cotangent), fresh memory; NULL without it. */
+float *op_numbers(const op_run *run, int i, bool bf16);
 vmae_bf16 bf16_of(float x); /* to nearest, ties to even; no NaN comes here */
 float float_of_bf16(vmae_bf16 x);
-void op_read(op_run *run, const vmae_tensor *tensor, float *to);
+vmae_status op_read(op_run *run, const vmae_tensor *tensor, float *to);
 /* The gradient of an operand, or NULL if it takes none. Read it with op_read. */
 const vmae_tensor *op_gradient(const op_run *run, int i);
 bool takes_gradient(const operand *o);
 
-/* Every operand's gradient against central differences, all in f32. */
-void check_gradient(const op_case *what);
-/* Result and gradients in bf16 against f32 on the same, rounded numbers. */
-void check_bf16(const op_case *what);
-/* Recording fails, and the sentence, given by planning, contains part. */
-void check_refused(op_build *build, const operand *operands, int count, const char *part);
-
-/* sum(x * weight) [1]: x of any type, weight f32 of x's count. The tests' own op: it also shows how little one needs.
+/* sum(x * weight) [1]: x of any type, weight f32 of x's count. No model's op: it also shows how little one needs.
  */
 vmae_tensor *op_dot(vmae_graph *g, vmae_tensor *x, vmae_tensor *weight);
-
-/* True, with a skip recorded, where the processor multiplies no bf16. */
-bool no_bf16(void);
 
 #endif

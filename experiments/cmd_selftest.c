@@ -1,0 +1,263 @@
+/* cmd_selftest.c -- vicmae selftest: is this device right, and how fast? Ends in one verdict and a file to send. */
+#include "experiments/commands.h"
+
+#include "engine/backend/backend.h"
+#include "engine/core/fs.h"
+#include "engine/core/log.h"
+#include "engine/core/mem.h"
+#include "engine/selftest/selftest.h"
+#include "experiments/machine.h"
+
+#include <argp.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct arguments {
+    const char *device, *only, *output, *sizes;
+    bool verbose, quick, plain;
+    int threads;
+} arguments;
+
+enum { PLAIN = 256 };
+
+static const struct argp_option option_table[] = {
+    { "device", 'd', "DEVICE", 0, "what to test: cuda (default), cuda:N, or cpu", 0 },
+    { "only", 'g', "GROUP", 0, "memory, op or step", 0 },
+    { "output", 'o', "FILE", 0, "the report, JSON (default: vicmae-selftest.json)", 0 },
+    { "sizes", 's', "LIST", 0, "models to time, as SIZE:PAIRS,... (default: base:64,large:64; none: no timing)", 0 },
+    { "quick", 'q', NULL, 0, "neither compute-sanitizer nor timing", 0 },
+    { "verbose", 'v', NULL, 0, "a line a check, also for those that pass", 0 },
+    { "threads", 't', "N", 0, "threads of the CPU that is compared with (default: all cores)", 0 },
+    { "checks-only", PLAIN, NULL, OPTION_HIDDEN, NULL, 0 },
+    { 0 }
+};
+
+static error_t on_option(int key, char *value, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case 'd': a->device = value; return 0;
+    case 'g':
+        if (strcmp(value, "memory") != 0 && strcmp(value, "op") != 0 && strcmp(value, "step") != 0)
+            argp_error(state, "--only is %s; it must be memory, op or step", value);
+        a->only = value;
+        return 0;
+    case 'o': a->output = value; return 0;
+    case 's': a->sizes = value; return 0;
+    case 'q': a->quick = true; return 0;
+    case 'v': a->verbose = true; return 0;
+    case 't': {
+        char *end;
+        const long threads = strtol(value, &end, 10);
+        if (end == value || *end || threads < 1 || threads > 1024)
+            argp_error(state, "threads is %s; it must be 1 to 1024", value);
+        a->threads = (int)threads;
+        return 0;
+    }
+    case PLAIN: a->plain = true; return 0;
+    case ARGP_KEY_ARG: argp_error(state, "%s is one argument too many", value); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- checks ---- */
+
+typedef struct tally {
+    const arguments *a;
+    json_t *checks;
+    int made, failed;
+} tally;
+
+/* JSON has no infinity. */
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_string(isnan(value) ? "nan" : "infinite");
+}
+
+static void on_check(void *context, const vmae_selftest_check *c)
+{
+    tally *t = context;
+    t->made++;
+    t->failed += !c->passed;
+    json_array_append_new(t->checks, json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s}", "group", c->group, "name",
+                                               c->name, "precision", c->precision, "passed", c->passed, "worst",
+                                               number(c->worst), "limit", number(c->limit), "detail", c->detail));
+    if (c->passed && !t->a->verbose)
+        return;
+    printf("%-6s %-6s %-4s %-44s", c->passed ? "ok" : "FAILED", c->group, c->precision, c->name);
+    if (c->limit > 0.0)
+        printf(" off by %.2g of the largest, allowed %.0e", c->worst, c->limit);
+    printf("%s%s%s\n", *c->detail ? " (" : "", c->detail, *c->detail ? ")" : "");
+    fflush(stdout);
+}
+
+static vmae_status check_device(vmae_backend *device, const arguments *a, tally *t, int *failed)
+{
+    vmae_selftest test = { .device = device, .report = on_check, .context = t, .only = a->only };
+    VMAE_TRY(vmae_cpu_open(&test.cpu, a->threads));
+    const vmae_status st = vmae_selftest_run(&test, failed);
+    vmae_backend_close(test.cpu);
+    return st;
+}
+
+/* ---- the same checks under compute-sanitizer ---- */
+
+/* Runs a program and gives its exit code; 127: there is no such program. */
+static int run_program(char *const *argv, bool quiet)
+{
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (quiet && !freopen("/dev/null", "w", stdout))
+            _exit(126);
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return 126;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Memory errors and leaks, then races in shared memory, over every op. Absent: said so, no failure. */
+static bool sanitize(const arguments *a, json_t *report)
+{
+    static const char *const tools[][2] = { { "memcheck", "--leak-check=full" },
+                                            { "racecheck", "--racecheck-report=all" } };
+    json_t *results = json_object();
+    bool clean = true;
+    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
+        char tool[32];
+        snprintf(tool, sizeof tool, "--tool=%s", tools[i][0]);
+        char *argv[] = { (char *)"compute-sanitizer",
+                         tool,
+                         (char *)tools[i][1],
+                         (char *)"--error-exitcode=9",
+                         (char *)"--",
+                         (char *)"/proc/self/exe",
+                         (char *)"selftest",
+                         (char *)"--device",
+                         (char *)a->device,
+                         (char *)"--only",
+                         (char *)"op",
+                         (char *)"--checks-only",
+                         NULL };
+        char self[4096];
+        const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+        if (length > 0) {
+            self[length] = '\0';
+            argv[5] = self;
+        }
+        const double start = vmae_seconds();
+        const int code = run_program(argv, true);
+        const char *said = code == 127 ? "not here" : code == 0 ? "clean" : "found something";
+        printf("compute-sanitizer %s: %s (%.0f s)\n", tools[i][0], said, vmae_seconds() - start);
+        json_object_set_new(results, tools[i][0], json_string(said));
+        clean &= code == 0 || code == 127;
+        if (code == 127)
+            break;
+    }
+    json_object_set_new(report, "compute_sanitizer", results);
+    return clean;
+}
+
+/* ---- speed ---- */
+
+static void time_models(const arguments *a, json_t *report)
+{
+    char list[256];
+    snprintf(list, sizeof list, "%s", a->sizes);
+    json_t *timings = json_array();
+    for (char *rest = list, *item; (item = strsep(&rest, ",")) && *item && strcmp(item, "none") != 0;) {
+        char *colon = strchr(item, ':');
+        if (colon)
+            *colon = '\0';
+        const vmae_status st = vmae_bench_one(item, colon ? atoi(colon + 1) : 0, a->device, timings);
+        if (st != VMAE_OK)
+            printf("timing %s: %s\n", item, vmae_error());
+    }
+    json_object_set_new(report, "timings", timings);
+}
+
+/* ---- report ---- */
+
+static vmae_status write_report(const char *path, json_t *report)
+{
+    char *text = json_dumps(report, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    const vmae_status st = text ? vmae_write_file(path, text, strlen(text)) : VMAE_ENOMEM;
+    free(text);
+    return st;
+}
+
+static int test_device(vmae_backend *device, const arguments *a)
+{
+    json_t *report = json_object(), *checks = json_array();
+    tally t = { .a = a, .checks = checks };
+    int failed = 0;
+    const double start = vmae_seconds();
+    printf("vicmae %s (%s) selftest of %s: %s\n", VMAE_VERSION, vmae_revision(), device->name, device->description);
+    vmae_status st = check_device(device, a, &t, &failed);
+    if (a->plain || st != VMAE_OK) {
+        json_decref(report);
+        json_decref(checks);
+        return st != VMAE_OK ? vmae_report(st) : failed != 0;
+    }
+    printf("%d checks against the CPU: %d passed, %d failed (%.0f s)\n", t.made, t.made - failed, failed,
+           vmae_seconds() - start);
+    json_object_set_new(report, "vicmae", json_string(VMAE_VERSION));
+    json_object_set_new(report, "revision", json_string(vmae_revision()));
+    json_object_set_new(report, "device", json_string(device->name));
+    json_object_set_new(report, "description", json_string(device->description));
+    json_object_set_new(report, "machine", vmae_machine_facts());
+    json_object_set_new(report, "checks", checks);
+    json_object_set_new(report, "algorithms", json_string(device->algorithms(device)));
+    bool clean = true;
+    if (!a->quick && strncmp(device->name, "cuda", 4) == 0)
+        clean = sanitize(a, report);
+    if (!a->quick)
+        time_models(a, report);
+    const bool passed = failed == 0 && clean;
+    json_object_set_new(report, "seconds", json_real(vmae_seconds() - start));
+    json_object_set_new(report, "verdict", json_string(passed ? "passed" : "FAILED"));
+    st = write_report(a->output, report);
+    json_decref(report);
+    if (st != VMAE_OK)
+        return vmae_report(st);
+    printf("%s: %s%s. The report is in %s%s.\n", device->name, passed ? "PASSED" : "FAILED",
+           passed ? ", this device may be used" : ": do not use this device for results", a->output,
+           passed ? "" : "; please send it with what you ran");
+    return passed ? 0 : 1;
+}
+
+int vmae_cmd_selftest(int argc, char **argv)
+{
+    const struct argp argp = {
+        option_table,
+        on_option,
+        NULL,
+        "Hold a device against the CPU: every op, whole steps, a trace of ten, memory, the same bits twice; then under "
+        "compute-sanitizer where that is installed; then the time of a step as a share of the device's roof. Under "
+        "five "
+        "minutes. Exit code 0: passed, 1: failed, 2: there is no such device.\v"
+        "Examples:\n  vicmae selftest --device cuda\n  vicmae selftest --device cuda:1 --only step --verbose\n"
+        "  vicmae selftest --quick --output report.json",
+        NULL,
+        NULL,
+        NULL
+    };
+    arguments a = { .device = "cuda", .output = "vicmae-selftest.json", .sizes = "base:64,large:64" };
+    vmae_backend *device = NULL;
+    argp_err_exit_status = 2;
+    argp_parse(&argp, argc, argv, 0, NULL, &a);
+    const vmae_status st = vmae_backend_open(&device, a.device, a.threads);
+    if (st != VMAE_OK)
+        return vmae_report(st);
+    const int code = test_device(device, &a);
+    vmae_backend_close(device);
+    return code;
+}
