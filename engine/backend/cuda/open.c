@@ -133,7 +133,7 @@ static vmae_status open_device(vmae_backend *be)
 
 vmae_status cuda_open(vmae_backend **be, int wanted)
 {
-    int device;
+    int device = 0;
     VMAE_TRY(choose(wanted, &device));
     vmae_backend *made = vmae_calloc(1, sizeof *made);
     cuda_device *self = vmae_calloc(1, sizeof *self);
