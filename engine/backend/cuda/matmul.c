@@ -172,7 +172,7 @@ static vmae_status make_descriptors(vmae_matmul *made)
 }
 
 /* In the order of preference. */
-static int forms_of(form forms[FORMS_MAX], const vmae_matmul_shape *s, bool tanh_gelu)
+static int forms_of(product_form forms[FORMS_MAX], const vmae_matmul_shape *s, bool tanh_gelu)
 {
     int count = 0;
     const bool fused = !s->gelu || (tanh_gelu && !s->residual); /* cuBLASLt adds C in front of GELU */
@@ -258,7 +258,7 @@ static vmae_status ask(const cuda_products *products, vmae_matmul *made, cublasL
 
 static vmae_status choose(const cuda_products *products, vmae_matmul *made, cublasLtMatmulPreference_t preference)
 {
-    form forms[FORMS_MAX];
+    product_form forms[FORMS_MAX];
     const int count = forms_of(forms, &made->shape, products->tanh_gelu);
     bool found = false;
     for (int i = 0; i < count && !found; i++) {
