@@ -10,7 +10,7 @@
 
 static vmae_test *tests, **tests_end = &tests;
 static int failed_checks;
-static bool skipped;
+static bool skipped, runs_all;
 
 void vmae_test_register(vmae_test *test)
 {
@@ -36,6 +36,11 @@ bool vmae_check_contains(const char *text, const char *part, const char *file, i
 {
     return vmae_check(text && strstr(text, part), file, line, "\"%s\" does not contain \"%s\"", text ? text : "(null)",
                       part);
+}
+
+bool vmae_test_runs_all(void)
+{
+    return runs_all;
 }
 
 void vmae_test_skip(const char *format, ...)
@@ -131,6 +136,7 @@ int main(int argc, char **argv)
 {
     int passed = 0, failed = 0, skips = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    runs_all = argc < 2;
     for (const vmae_test *test = tests; test; test = test->next) {
         if (!wanted(test->name, argc, argv))
             continue;

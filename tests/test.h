@@ -73,6 +73,9 @@ bool vmae_check_contains(const char *text, const char *part, const char *file, i
             vmae_check_contains(vmae_error(), (part), __FILE__, __LINE__);                                             \
     } while (0)
 
+/* Whether this run of the program leaves no test out. */
+bool vmae_test_runs_all(void);
+
 /* Ends this test as skipped, with the reason printed. */
 #define SKIP(...)                                                                                                      \
     do {                                                                                                               \

@@ -1,6 +1,8 @@
 /* test_losses.c -- InfoNCE, masked MSE, cross-entropy and L2 normalisation against golden vectors, double precision and
  * differences. */
-#include "tests/backend/kernel_case.h"
+#include "tests/backend/kernel_values.h"
+
+#include <stdio.h>
 
 static double number(const float *x)
 {
@@ -94,22 +96,20 @@ static float *unit_rows(int64_t rows, int64_t d, uint64_t seed)
 static void nce_case(vmae_backend *be, const nce_job *job, bool numeric)
 {
     const int64_t n = job->rows * job->d;
-    float *z = unit_rows(job->rows, job->d, 7), *dz = grab_floats(n), loss, factor = 1.5f;
+    float *z = unit_rows(job->rows, job->d, 7), *dz = grab_floats(n), *loss = grab_floats(1),
+          *factor = grab_float(1.5f);
     float *all = grab_floats(job->rows), *positive = grab_floats(job->rows);
     double *exact = as_doubles(z, n);
-    REQUIRE_OK(
-        be->kernels->info_nce(be, &loss, all, positive, z, job->rows, job->d, job->period, (float)job->temperature));
-    REQUIRE_OK(be->kernels->info_nce_grad(be, dz, &factor, z, all, positive, job->rows, job->d, job->period,
-                                          (float)job->temperature));
+    RUN(be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), job->rows, job->d, job->period,
+        (float)job->temperature);
+    RUN(be, info_nce_grad, OUT(dz), IN(factor), IN(z), IN(all), IN(positive), job->rows, job->d, job->period,
+        (float)job->temperature);
     const double expected = nce_reference(exact, job);
-    CHECK_NEAR(number(&loss), expected, 2e-6 * fmax(expected, 1.0 / job->temperature));
+    CHECK_NEAR(number(loss), expected, 2e-6 * fmax(expected, 1.0 / job->temperature));
     double *g = numeric ? differences(nce_reference, job, exact, n) : nce_reference_grad(exact, job);
     for (int64_t i = 0; i < n; i++)
-        g[i] *= (double)factor;
+        g[i] *= (double)*factor;
     CHECK_ARRAY(dz, g, n, 5e-5, VMAE_F32);
-    seen(&loss, sizeof loss);
-    seen(dz, (size_t)n * sizeof *dz);
-    seen(all, (size_t)job->rows * sizeof *all);
 }
 
 static void nce_differences(vmae_backend *be)
@@ -131,10 +131,11 @@ static void nce_sizes(vmae_backend *be)
 
 static void nce_only_positives(vmae_backend *be)
 {
-    float *z = unit_rows(70, 9, 8), *dz = grab_floats(70 * 9), all[70], positive[70], loss, one = 1.0f;
-    REQUIRE_OK(be->kernels->info_nce(be, &loss, all, positive, z, 70, 9, 1, 0.3f));
-    REQUIRE_OK(be->kernels->info_nce_grad(be, dz, &one, z, all, positive, 70, 9, 1, 0.3f));
-    CHECK_NEAR(number(&loss), 0.0, 1e-6);
+    float *z = unit_rows(70, 9, 8), *dz = grab_floats(70 * 9), *all = grab_floats(70), *positive = grab_floats(70);
+    float *loss = grab_floats(1), *one = grab_float(1.0f);
+    RUN(be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 70, 9, 1, 0.3f);
+    RUN(be, info_nce_grad, OUT(dz), IN(one), IN(z), IN(all), IN(positive), 70, 9, 1, 0.3f);
+    CHECK_NEAR(number(loss), 0.0, 1e-6);
     CHECK(vmae_max_magnitude(dz, 70 * 9) < 1e-7);
 }
 
@@ -157,18 +158,20 @@ static void nce_cold(vmae_backend *be)
 {
     /* Two views that coincide, all other rows opposite: similarities differ by 2/0.01, exp of which no float holds. */
     enum { ROWS = 70, D = 3 };
-    float z[ROWS * D] = { 0 }, all[ROWS], positive[ROWS], dz[ROWS * D], loss, one = 1.0f;
+    float *z = grab_floats(ROWS * D), *all = grab_floats(ROWS), *positive = grab_floats(ROWS),
+          *dz = grab_floats(ROWS * D), *loss = grab_floats(1), *one = grab_float(1.0f);
+    memset(z, 0, ROWS * D * sizeof *z);
     for (int64_t r = 0; r < ROWS; r++)
         z[r * D] = r % (ROWS / 2) == 0 ? 1.0f : -1.0f;
-    REQUIRE_OK(be->kernels->info_nce(be, &loss, all, positive, z, ROWS, D, ROWS / 2, 0.01f));
-    REQUIRE_OK(be->kernels->info_nce_grad(be, dz, &one, z, all, positive, ROWS, D, ROWS / 2, 0.01f));
+    RUN(be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), ROWS, D, ROWS / 2, 0.01f);
+    RUN(be, info_nce_grad, OUT(dz), IN(one), IN(z), IN(all), IN(positive), ROWS, D, ROWS / 2, 0.01f);
     /* Row 0 and its pair cost nothing; each other row sees 67 equals. */
-    CHECK_NEAR(number(&loss), 68.0 / 70.0 * log(67.0), 1e-5);
+    CHECK_NEAR(number(loss), 68.0 / 70.0 * log(67.0), 1e-5);
     for (int64_t i = 0; i < ROWS * D; i++)
         CHECK(isfinite(dz[i]));
     z[5] = NAN;
-    REQUIRE_OK(be->kernels->info_nce(be, &loss, all, positive, z, ROWS, D, ROWS / 2, 0.01f));
-    CHECK(isnan(loss));
+    RUN(be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), ROWS, D, ROWS / 2, 0.01f);
+    CHECK(isnan(*loss));
 }
 
 TEST(info_nce_survives_a_cold_temperature_and_shows_nan)
@@ -176,16 +179,23 @@ TEST(info_nce_survives_a_cold_temperature_and_shows_nan)
     on_every_backend(nce_cold);
 }
 
+static void nce_refusals(vmae_backend *be)
+{
+    float *z = GRAB((float[]){ 1, 1, 1, 1, 1, 1, 1, 1 }), *all = grab_floats(8), *positive = grab_floats(8),
+          *loss = grab_float(3.0f);
+    CHECK_REFUSED(VMAE_EUSER, "without a positive", be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 1, 1, 1,
+                  0.1f);
+    CHECK_REFUSED(VMAE_EUSER, "two views", be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 8, 1, 8, 0.1f);
+    CHECK_REFUSED(VMAE_EUSER, "period 3", be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 8, 1, 3, 0.1f);
+    CHECK_REFUSED(VMAE_EUSER, "temperature is 0", be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 8, 1, 4,
+                  0.0f);
+    CHECK_REFUSED(VMAE_EUSER, "temperature", be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), 8, 1, 4, NAN);
+    CHECK(*loss == 3.0f);
+}
+
 TEST(info_nce_refuses_rows_without_a_positive)
 {
-    vmae_backend be = one_backend();
-    float z[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, all[8], positive[8], loss = 3.0f;
-    CHECK_FAILS(be.kernels->info_nce(&be, &loss, all, positive, z, 1, 1, 1, 0.1f), VMAE_EUSER, "without a positive");
-    CHECK_FAILS(be.kernels->info_nce(&be, &loss, all, positive, z, 8, 1, 8, 0.1f), VMAE_EUSER, "two views");
-    CHECK_FAILS(be.kernels->info_nce(&be, &loss, all, positive, z, 8, 1, 3, 0.1f), VMAE_EUSER, "period 3");
-    CHECK_FAILS(be.kernels->info_nce(&be, &loss, all, positive, z, 8, 1, 4, 0.0f), VMAE_EUSER, "temperature is 0");
-    CHECK_FAILS(be.kernels->info_nce(&be, &loss, all, positive, z, 8, 1, 4, NAN), VMAE_EUSER, "temperature");
-    CHECK(loss == 3.0f);
+    on_one_backend(nce_refusals);
 }
 
 static const vmae_checkpoint *golden;
@@ -196,16 +206,17 @@ static void golden_nce(vmae_backend *be)
     const float *u1 = golden_floats(golden, "u1", &n, dim), *u2 = golden_floats(golden, "u2", NULL, NULL);
     const int64_t rows = 2 * dim[0], d = dim[1];
     float *u = grab_floats(2 * n), *z = grab_floats(2 * n), *dz = grab_floats(2 * n), *du = grab_floats(2 * n);
-    float *norm = grab_floats(rows), *all = grab_floats(rows), *positive = grab_floats(rows), loss, one = 1.0f;
+    float *norm = grab_floats(rows), *all = grab_floats(rows), *positive = grab_floats(rows), *loss = grab_floats(1),
+          *one = grab_float(1.0f);
     memcpy(u, u1, (size_t)n * sizeof *u);
     memcpy(u + n, u2, (size_t)n * sizeof *u);
     const float temperature = (float)golden_number(golden, "temperature");
-    REQUIRE_OK(be->kernels->l2_normalize(be, z, norm, u, rows, d));
-    REQUIRE_OK(be->kernels->info_nce(be, &loss, all, positive, z, rows, d, rows / 2, temperature));
-    REQUIRE_OK(be->kernels->info_nce_grad(be, dz, &one, z, all, positive, rows, d, rows / 2, temperature));
-    REQUIRE_OK(be->kernels->l2_normalize_grad(be, du, dz, z, norm, rows, d));
+    RUN(be, l2_normalize, OUT(z), OUT(norm), IN(u), rows, d);
+    RUN(be, info_nce, OUT(loss), OUT(all), OUT(positive), IN(z), rows, d, rows / 2, temperature);
+    RUN(be, info_nce_grad, OUT(dz), IN(one), IN(z), IN(all), IN(positive), rows, d, rows / 2, temperature);
+    RUN(be, l2_normalize_grad, OUT(du), IN(dz), IN(z), IN(norm), rows, d);
     const double expected = number(golden_floats(golden, "loss", NULL, NULL));
-    CHECK_NEAR(number(&loss), expected, 2e-6 * expected);
+    CHECK_NEAR(number(loss), expected, 2e-6 * expected);
     CHECK_ARRAY(du, as_doubles(golden_floats(golden, "grad.u1", NULL, NULL), n), n, 2e-5, VMAE_F32);
     CHECK_ARRAY(du + n, as_doubles(golden_floats(golden, "grad.u2", NULL, NULL), n), n, 2e-5, VMAE_F32);
 }
@@ -248,10 +259,11 @@ static double unit_reference(const double *x, const void *job)
 static void unit_differences(vmae_backend *be)
 {
     const int64_t rows = 3, d = 37, n = rows * d;
-    float *x = random_floats(n, 3), *dy = random_floats(n, 4), *y = grab_floats(n), *dx = grab_floats(n), norm[3];
+    float *x = random_floats(n, 3), *dy = random_floats(n, 4), *y = grab_floats(n), *dx = grab_floats(n),
+          *norm = grab_floats(3);
     const unit_job job = { rows, d, dy };
-    REQUIRE_OK(be->kernels->l2_normalize(be, y, norm, x, rows, d));
-    REQUIRE_OK(be->kernels->l2_normalize_grad(be, dx, dy, y, norm, rows, d));
+    RUN(be, l2_normalize, OUT(y), OUT(norm), IN(x), rows, d);
+    RUN(be, l2_normalize_grad, OUT(dx), IN(dy), IN(y), IN(norm), rows, d);
     double value = 0.0;
     for (int64_t i = 0; i < n; i++)
         value += (double)y[i] * (double)dy[i];
@@ -267,11 +279,11 @@ TEST(l2_normalize_gradient_matches_central_differences)
 
 static void unit_extremes(vmae_backend *be)
 {
-    float x[5 * 3] = { 0, 0, 0, 3e-30f, 4e-30f, 0, 3e30f, 4e30f, 0, 3e-6f, 0, 4e-6f, NAN, 0, 0 }, y[15], dx[15],
-                norm[5];
-    const float dy[15] = { 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3 };
-    REQUIRE_OK(be->kernels->l2_normalize(be, y, norm, x, 5, 3));
-    REQUIRE_OK(be->kernels->l2_normalize_grad(be, dx, dy, y, norm, 5, 3));
+    const float *x = GRAB((float[]){ 0, 0, 0, 3e-30f, 4e-30f, 0, 3e30f, 4e30f, 0, 3e-6f, 0, 4e-6f, NAN, 0, 0 }),
+                *dy = GRAB((float[]){ 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3 });
+    float *y = grab_floats(15), *dx = grab_floats(15), *norm = grab_floats(5);
+    RUN(be, l2_normalize, OUT(y), OUT(norm), IN(x), 5, 3);
+    RUN(be, l2_normalize_grad, OUT(dx), IN(dy), IN(y), IN(norm), 5, 3);
     CHECK(y[0] == 0.0f && norm[0] == 0.0f);
     CHECK_NEAR(number(&dx[2]), 3e12, 1e6); /* below the limit: dy / 1e-12 */
     CHECK_NEAR(number(&y[3]), 3e-18, 1e-23);
@@ -280,9 +292,10 @@ static void unit_extremes(vmae_backend *be)
     CHECK_NEAR(number(&y[7]), 0.8, 1e-6);
     CHECK_NEAR(number(&y[11]), 0.8, 1e-6);
     CHECK(isnan(y[12]));
-    const float near[2] = { 0.5e-12f, 0.0f }, slope[2] = { 1, 1 }; /* below the limit nothing is projected out */
-    REQUIRE_OK(be->kernels->l2_normalize(be, y, norm, near, 1, 2));
-    REQUIRE_OK(be->kernels->l2_normalize_grad(be, dx, slope, y, norm, 1, 2));
+    const float *near = GRAB((float[]){ 0.5e-12f, 0.0f }),
+                *slope = GRAB((float[]){ 1, 1 }); /* below the limit nothing is projected out */
+    RUN(be, l2_normalize, OUT(y), OUT(norm), IN(near), 1, 2);
+    RUN(be, l2_normalize_grad, OUT(dx), IN(slope), IN(y), IN(norm), 1, 2);
     CHECK_NEAR(number(&y[0]), 0.5, 1e-6);
     CHECK_NEAR(number(&dx[0]), 1e12, 1e6);
 }
@@ -299,14 +312,12 @@ static void unit_large(vmae_backend *be)
     double *expected = grab_doubles(n), *exact = as_doubles(x, n);
     for (int64_t i = 0; i < n; i++)
         expected[i] = exact[i] / sqrt(dot(exact + i / d * d, exact + i / d * d, d));
-    REQUIRE_OK(be->kernels->l2_normalize(be, y, norm, x, rows, d));
-    REQUIRE_OK(be->kernels->l2_normalize_grad(be, dx, x, y, norm, rows, d));
+    RUN(be, l2_normalize, OUT(y), OUT(norm), IN(x), rows, d);
+    RUN(be, l2_normalize_grad, OUT(dx), IN(x), IN(y), IN(norm), rows, d);
     CHECK_ARRAY(y, expected, n, 2e-7, VMAE_F32);
     for (int64_t i = 0; i < n; i++) /* along x nothing changes */
         expected[i] = 0.0;
     CHECK(vmae_max_magnitude(dx, (size_t)n) < 1e-6);
-    seen(y, (size_t)n * sizeof *y);
-    seen(dx, (size_t)n * sizeof *dx);
 }
 
 TEST(l2_normalize_matches_double_precision_at_awkward_sizes)
@@ -342,23 +353,22 @@ static void mse_case(vmae_backend *be, int64_t batch, int64_t skip, int64_t patc
                      bool numeric)
 {
     const int64_t n = batch * (skip + patches) * p, rows = batch * patches;
-    float *pred = random_floats(n, 11), *mask = grab_floats(rows), *row = grab_floats(rows), loss, factor = 0.75f;
+    float *pred = random_floats(n, 11), *mask = grab_floats(rows), *row = grab_floats(rows), *loss = grab_floats(1),
+          *factor = grab_float(0.75f);
     const float *target = random_floats(rows * p, 12);
     for (int64_t r = 0; r < rows; r++)
         mask[r] = r % 3 == 1 ? 0.0f : 1.0f;
     void *typed = as_type(pred, n, type), *dpred = grab_type(n, type);
     const mse_job job = { batch, skip, patches, p, target, mask };
-    REQUIRE_OK(be->kernels->masked_mse(be, &loss, row, typed, target, mask, type, batch, skip, patches, p));
-    REQUIRE_OK(be->kernels->masked_mse_grad(be, dpred, &factor, typed, target, mask, type, batch, skip, patches, p));
+    RUN(be, masked_mse, OUT(loss), SCRATCH(row), IN(typed), IN(target), IN(mask), type, batch, skip, patches, p);
+    RUN(be, masked_mse_grad, OUT(dpred), IN(factor), IN(typed), IN(target), IN(mask), type, batch, skip, patches, p);
     double *exact = as_doubles(pred, n);
     const double expected = mse_reference(exact, &job);
-    CHECK_NEAR(number(&loss), expected, 1e-6 * expected);
-    seen(&loss, sizeof loss);
-    seen(dpred, (size_t)n * vmae_type_size(type));
+    CHECK_NEAR(number(loss), expected, 1e-6 * expected);
     if (numeric) {
         double *g = differences(mse_reference, &job, exact, n);
         for (int64_t i = 0; i < n; i++)
-            g[i] *= (double)factor;
+            g[i] *= (double)*factor;
         const float *got = as_floats(dpred, n, type);
         CHECK_ARRAY(got, g, n, 1e-5, type);
     }
@@ -380,16 +390,23 @@ TEST(masked_mse_and_its_gradient_match_double_precision)
     on_every_backend(mse_sizes);
 }
 
+static void mse_refusals(vmae_backend *be)
+{
+    float *x = GRAB((float[12]){ 0 }), *mask = GRAB((float[4]){ 0 }), *row = grab_floats(4), *loss = grab_float(5.0f),
+          *one = grab_float(1.0f), *dpred = grab_floats(12);
+    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(x), IN(mask), VMAE_F32,
+                  2, 0, 2, 3);
+    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse_grad, OUT(dpred), IN(one), IN(x), IN(x), IN(mask), VMAE_F32,
+                  2, 0, 2, 3);
+    mask[2] = NAN;
+    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(x), IN(mask), VMAE_F32,
+                  2, 0, 2, 3);
+    CHECK(*loss == 5.0f);
+}
+
 TEST(masked_mse_of_a_mask_that_removes_nothing_is_refused)
 {
-    vmae_backend be = one_backend();
-    float x[12] = { 0 }, mask[4] = { 0, 0, 0, 0 }, row[4], loss = 5.0f, one = 1.0f, dpred[12];
-    CHECK_FAILS(be.kernels->masked_mse(&be, &loss, row, x, x, mask, VMAE_F32, 2, 0, 2, 3), VMAE_EDATA, "mask_ratio");
-    CHECK_FAILS(be.kernels->masked_mse_grad(&be, dpred, &one, x, x, mask, VMAE_F32, 2, 0, 2, 3), VMAE_EDATA,
-                "mask_ratio");
-    mask[2] = NAN;
-    CHECK_FAILS(be.kernels->masked_mse(&be, &loss, row, x, x, mask, VMAE_F32, 2, 0, 2, 3), VMAE_EDATA, "mask_ratio");
-    CHECK(loss == 5.0f);
+    on_one_backend(mse_refusals);
 }
 
 static void golden_mse(vmae_backend *be)
@@ -398,11 +415,12 @@ static void golden_mse(vmae_backend *be)
     const float *images = golden_floats(golden, "images", NULL, size), *pred = golden_floats(golden, "pred", &n, dim);
     const float *mask = golden_floats(golden, "mask", NULL, NULL), *raw = golden_floats(golden, "target", NULL, NULL);
     const int64_t batch = dim[0], patches = dim[1], p = dim[2], patch = (int64_t)golden_number(golden, "patch");
-    float *target = grab_floats(n), *row = grab_floats(batch * patches), loss, one = 1.0f;
-    REQUIRE_OK(be->kernels->patch_target(be, target, images, batch, size[1], size[2], patch, false));
+    float *target = grab_floats(n), *row = grab_floats(batch * patches), *loss = grab_floats(1),
+          *one = grab_float(1.0f);
+    RUN(be, patch_target, OUT(target), IN(images), batch, size[1], size[2], patch, false);
     CHECK(memcmp(target, raw, (size_t)n * sizeof *target) == 0);
-    REQUIRE_OK(be->kernels->patch_target(be, target, images, batch, size[1], size[2], patch,
-                                         golden_number(golden, "norm_pix") != 0.0));
+    RUN(be, patch_target, OUT(target), IN(images), batch, size[1], size[2], patch,
+        golden_number(golden, "norm_pix") != 0.0);
     const double expected = number(golden_floats(golden, "loss", NULL, NULL));
     const float *grad = golden_floats(golden, "grad.pred", NULL, NULL);
     for (int64_t skip = 0; skip < 2; skip++) { /* with a class token of NaN in front: it must not count */
@@ -414,9 +432,9 @@ static void golden_mse(vmae_backend *be)
             x[i] = l < 0 ? NAN : pred[from];
             g[i] = l < 0 ? 0.0 : (double)grad[from];
         }
-        REQUIRE_OK(be->kernels->masked_mse(be, &loss, row, x, target, mask, VMAE_F32, batch, skip, patches, p));
-        REQUIRE_OK(be->kernels->masked_mse_grad(be, dx, &one, x, target, mask, VMAE_F32, batch, skip, patches, p));
-        CHECK_NEAR(number(&loss), expected, 2e-6 * expected);
+        RUN(be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(target), IN(mask), VMAE_F32, batch, skip, patches, p);
+        RUN(be, masked_mse_grad, OUT(dx), IN(one), IN(x), IN(target), IN(mask), VMAE_F32, batch, skip, patches, p);
+        CHECK_NEAR(number(loss), expected, 2e-6 * expected);
         CHECK_ARRAY(dx, g, batch * tokens * p, 2e-5, VMAE_F32);
     }
 }
@@ -461,26 +479,24 @@ static void ce_case(vmae_backend *be, int64_t rows, int64_t classes, bool soft, 
 {
     const int64_t n = rows * classes;
     float *x = random_floats(n, 21), *t = random_floats(n, 22), *prob = grab_floats(n), *dx = grab_floats(n);
-    float *row = grab_floats(rows), loss, factor = 1.25f;
+    float *row = grab_floats(rows), *loss = grab_floats(1), *factor = grab_float(1.25f);
     int32_t *labels = grab_ints(rows);
     for (int64_t r = 0; r < rows; r++)
         labels[r] = (int32_t)((r * 7 + 3) % classes);
     for (int64_t i = 0; i < n; i++)
         t[i] = fabsf(t[i]); /* targets need not sum to 1 */
     const ce_job job = { rows, classes, labels, soft ? t : NULL, smoothing };
-    REQUIRE_OK(
-        be->kernels->cross_entropy(be, &loss, prob, row, x, labels, job.targets, rows, classes, (float)smoothing));
-    REQUIRE_OK(
-        be->kernels->cross_entropy_grad(be, dx, &factor, prob, labels, job.targets, rows, classes, (float)smoothing));
+    RUN(be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(labels), IN(job.targets), rows, classes,
+        (float)smoothing);
+    RUN(be, cross_entropy_grad, OUT(dx), IN(factor), IN(prob), IN(labels), IN(job.targets), rows, classes,
+        (float)smoothing);
     double *exact = as_doubles(x, n);
     const double expected = ce_reference(exact, &job);
-    CHECK_NEAR(number(&loss), expected, 2e-6 * (1.0 + expected));
-    seen(&loss, sizeof loss);
-    seen(dx, (size_t)n * sizeof *dx);
+    CHECK_NEAR(number(loss), expected, 2e-6 * (1.0 + expected));
     if (numeric) {
         double *g = differences(ce_reference, &job, exact, n);
         for (int64_t i = 0; i < n; i++)
-            g[i] *= (double)factor;
+            g[i] *= (double)*factor;
         CHECK_ARRAY(dx, g, n, 1e-5, VMAE_F32);
     }
 }
@@ -502,15 +518,15 @@ TEST(cross_entropy_and_its_gradient_match_double_precision)
 
 static void ce_extremes(vmae_backend *be)
 {
-    const float x[6] = { 1e4f, -1e4f, 0.0f, -3e38f, 3e38f, -3e38f };
-    const int32_t labels[2] = { 0, 1 };
-    float prob[6], row[2], loss;
-    REQUIRE_OK(be->kernels->cross_entropy(be, &loss, prob, row, x, labels, NULL, 2, 3, 0.0f));
-    CHECK_NEAR(number(&loss), 0.0, 1e-6);
+    const float *x = GRAB((float[]){ 1e4f, -1e4f, 0.0f, -3e38f, 3e38f, -3e38f });
+    const int32_t *labels = GRAB((int32_t[]){ 0, 1 });
+    float *prob = grab_floats(6), *row = grab_floats(2), *loss = grab_floats(1);
+    RUN(be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(labels), NULL, 2, 3, 0.0f);
+    CHECK_NEAR(number(loss), 0.0, 1e-6);
     CHECK(prob[0] == 1.0f && prob[1] < 1e-30f && prob[4] == 1.0f);
-    const float bad[6] = { 0.0f, NAN, 0.0f, 0.0f, 0.0f, 0.0f };
-    REQUIRE_OK(be->kernels->cross_entropy(be, &loss, prob, row, bad, labels, NULL, 2, 3, 0.0f));
-    CHECK(isnan(loss));
+    const float *bad = GRAB((float[]){ 0.0f, NAN, 0.0f, 0.0f, 0.0f, 0.0f });
+    RUN(be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(bad), IN(labels), NULL, 2, 3, 0.0f);
+    CHECK(isnan(*loss));
 }
 
 TEST(cross_entropy_holds_for_extreme_logits_and_shows_nan)
@@ -518,18 +534,26 @@ TEST(cross_entropy_holds_for_extreme_logits_and_shows_nan)
     on_every_backend(ce_extremes);
 }
 
+static void ce_refusals(vmae_backend *be)
+{
+    const float *x = GRAB((float[6]){ 0 }), *one = grab_float(1.0f);
+    float *prob = grab_floats(6), *row = grab_floats(2), *dx = grab_floats(6), *loss = grab_float(9.0f);
+    const int32_t *high = GRAB((int32_t[]){ 0, 3 }), *low = GRAB((int32_t[]){ -1, 0 }),
+                  *wild = GRAB((int32_t[]){ 2, INT32_MAX });
+    CHECK_REFUSED(VMAE_EDATA, "sample 1 is 3", be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(high),
+                  NULL, 2, 3, 0.0f);
+    CHECK_REFUSED(VMAE_EDATA, "sample 0 is -1", be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(low),
+                  NULL, 2, 3, 0.1f);
+    CHECK_REFUSED(VMAE_EDATA, "2147483647", be, cross_entropy_grad, OUT(dx), IN(one), IN(x), IN(wild), NULL, 2, 3,
+                  0.1f);
+    CHECK(*loss == 9.0f);
+    CHECK_OK(CALL(be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(GRAB((int32_t[]){ 0, 1 })), NULL, 2,
+                  3, 0.0f)); /* a refusal is not remembered */
+}
+
 TEST(cross_entropy_refuses_labels_out_of_range_and_names_them)
 {
-    vmae_backend be = one_backend();
-    const float x[6] = { 0 }, one = 1.0f;
-    float prob[6], row[2], dx[6], loss = 9.0f;
-    const int32_t high[2] = { 0, 3 }, low[2] = { -1, 0 }, wild[2] = { 2, INT32_MAX };
-    CHECK_FAILS(be.kernels->cross_entropy(&be, &loss, prob, row, x, high, NULL, 2, 3, 0.0f), VMAE_EDATA,
-                "sample 1 is 3");
-    CHECK_FAILS(be.kernels->cross_entropy(&be, &loss, prob, row, x, low, NULL, 2, 3, 0.1f), VMAE_EDATA,
-                "sample 0 is -1");
-    CHECK_FAILS(be.kernels->cross_entropy_grad(&be, dx, &one, x, wild, NULL, 2, 3, 0.1f), VMAE_EDATA, "2147483647");
-    CHECK(loss == 9.0f);
+    on_one_backend(ce_refusals);
 }
 
 static void golden_cross_entropy(vmae_backend *be)
@@ -545,17 +569,19 @@ static void golden_cross_entropy(vmae_backend *be)
         memcpy(&label, (const char *)entry->data + r * 8, sizeof label);
         labels[r] = (int32_t)label;
     }
-    float *prob = grab_floats(n), *dx = grab_floats(n), *row = grab_floats(dim[0]), loss, one = 1.0f;
+    float *prob = grab_floats(n), *dx = grab_floats(n), *row = grab_floats(dim[0]), *loss = grab_floats(1),
+          *one = grab_float(1.0f);
     const char *const kinds[] = { "hard", "smooth", "soft" };
     for (int kind = 0; kind < 3; kind++) {
         char name[64];
         const float *targets = kind == 2 ? soft : NULL;
         const float smoothing = kind == 1 ? (float)golden_number(golden, "smoothing") : 0.0f;
-        REQUIRE_OK(be->kernels->cross_entropy(be, &loss, prob, row, x, labels, targets, dim[0], dim[1], smoothing));
-        REQUIRE_OK(be->kernels->cross_entropy_grad(be, dx, &one, prob, labels, targets, dim[0], dim[1], smoothing));
+        RUN(be, cross_entropy, OUT(loss), OUT(prob), SCRATCH(row), IN(x), IN(labels), IN(targets), dim[0], dim[1],
+            smoothing);
+        RUN(be, cross_entropy_grad, OUT(dx), IN(one), IN(prob), IN(labels), IN(targets), dim[0], dim[1], smoothing);
         snprintf(name, sizeof name, "loss_%s", kinds[kind]);
         const double expected = number(golden_floats(golden, name, NULL, NULL));
-        CHECK_NEAR(number(&loss), expected, 2e-6 * expected);
+        CHECK_NEAR(number(loss), expected, 2e-6 * expected);
         snprintf(name, sizeof name, "grad_%s.logits", kinds[kind]);
         CHECK_ARRAY(dx, as_doubles(golden_floats(golden, name, NULL, NULL), n), n, 2e-5, VMAE_F32);
     }

@@ -1,5 +1,7 @@
 /* test_optim.c -- norms, AdamW, SGD and LARS over flat parameters, against double precision and golden vectors. */
-#include "tests/backend/kernel_case.h"
+#include "tests/backend/kernel_values.h"
+
+#include <stdio.h>
 
 /* Tensors of one value, of none, of more than a chunk, with gaps between, not beginning at 0. */
 static const vmae_segment awkward[] = {
@@ -8,6 +10,12 @@ static const vmae_segment awkward[] = {
     { 30000, 4097, 0.3f, 1.0f, false }, { 34112, 12, 0.1f, 2.0f, true },
 };
 enum { AWKWARD = sizeof awkward / sizeof *awkward, FLAT = 34130 };
+
+static void *scratch_for(vmae_backend *be, const vmae_segment *segments, int64_t count)
+{
+    kernel_called(offsetof(vmae_kernels, optim_scratch));
+    return grab(be->kernels->optim_scratch(segments, count));
+}
 
 static bool covered(int64_t i, const vmae_segment **segment)
 {
@@ -24,7 +32,9 @@ static bool covered(int64_t i, const vmae_segment **segment)
 static void norms_awkward(vmae_backend *be)
 {
     float *x = random_floats(FLAT, 81), *norm = grab_floats(1 + AWKWARD);
-    double *squares = grab_doubles(2 * AWKWARD), *expected = grab_doubles(1 + AWKWARD), total = 0.0;
+    double *expected = grab_doubles(1 + AWKWARD), total = 0.0;
+    const vmae_segment *segments = GRAB(awkward);
+    void *squares = scratch_for(be, awkward, AWKWARD);
     for (int64_t i = 0; i < FLAT; i++) {
         const vmae_segment *segment;
         if (!covered(i, &segment))
@@ -39,21 +49,22 @@ static void norms_awkward(vmae_backend *be)
         total += sum;
     }
     expected[0] = sqrt(total);
-    REQUIRE_OK(be->kernels->norms(be, norm, squares, x, awkward, AWKWARD));
+    RUN(be, norms, OUT(norm), SCRATCH(squares), IN(x), IN(segments), AWKWARD);
     for (int s = 0; s <= AWKWARD; s++)
         CHECK_NEAR((double)norm[s], expected[s], 1e-7 * expected[s]);
-    seen(norm, (1 + AWKWARD) * sizeof *norm);
     x[100] = NAN;
-    REQUIRE_OK(be->kernels->norms(be, norm, squares, x, awkward, AWKWARD));
+    RUN(be, norms, OUT(norm), SCRATCH(squares), IN(x), IN(segments), AWKWARD);
     CHECK(isnan(norm[0]) && isnan(norm[4]) && !isnan(norm[5]));
-    REQUIRE_OK(be->kernels->norms(be, norm, squares, x, awkward, 0));
+    RUN(be, norms, OUT(norm), SCRATCH(squares), IN(x), IN(segments), 0);
     CHECK(norm[0] == 0.0f);
     /* more parts than values, and one tensor alone */
-    const vmae_segment tiny[3] = { { 0, 1, 0, 1, false }, { 1, 0, 0, 1, false }, { 1, 1, 0, 1, false } };
-    x[0] = 3.0f, x[1] = 4.0f;
-    REQUIRE_OK(be->kernels->norms(be, norm, squares, x, tiny, 3));
+    const vmae_segment *tiny =
+        GRAB((vmae_segment[]){ { 0, 1, 0, 1, false }, { 1, 0, 0, 1, false }, { 16, 1, 0, 1, false } });
+    squares = scratch_for(be, tiny, 3);
+    x[0] = 3.0f, x[16] = 4.0f;
+    RUN(be, norms, OUT(norm), SCRATCH(squares), IN(x), IN(tiny), 3);
     CHECK(norm[0] == 5.0f && norm[1] == 3.0f && norm[2] == 0.0f && norm[3] == 4.0f);
-    REQUIRE_OK(be->kernels->norms(be, norm, squares, x, tiny, 1));
+    RUN(be, norms, OUT(norm), SCRATCH(squares), IN(x), IN(tiny), 1);
     CHECK(norm[0] == 3.0f && norm[1] == 3.0f);
 }
 
@@ -71,15 +82,17 @@ typedef struct state {
     vmae_bf16 *copy;
 } state;
 
-static vmae_status take_step(vmae_backend *be, kind which, const state *s, double *scratch, const float *grad,
+static vmae_status take_step(vmae_backend *be, kind which, const state *s, void *scratch, const float *grad,
                              const float *norm, const vmae_segment *segments, int64_t count,
                              const vmae_optim_step *step)
 {
     if (which == ADAMW)
-        return be->kernels->adamw(be, s->param, s->copy, s->a, s->b, grad, norm, segments, count, step);
+        return CALL(be, adamw, OUT(s->param), OUT(s->copy), OUT(s->a), OUT(s->b), IN(grad), IN(norm), IN(segments),
+                    count, IN(step));
     if (which == LARS)
-        return be->kernels->lars(be, s->param, s->copy, s->a, scratch, grad, norm, segments, count, step);
-    return be->kernels->sgd(be, s->param, s->copy, s->a, grad, norm, segments, count, step);
+        return CALL(be, lars, OUT(s->param), OUT(s->copy), OUT(s->a), SCRATCH(scratch), IN(grad), IN(norm),
+                    IN(segments), count, IN(step));
+    return CALL(be, sgd, OUT(s->param), OUT(s->copy), OUT(s->a), IN(grad), IN(norm), IN(segments), count, IN(step));
 }
 
 /* The same in double precision on the covered values. */
@@ -120,8 +133,9 @@ static void awkward_steps(vmae_backend *be, kind which, bool with_copy)
     const state s = { random_floats(FLAT, 91), random_floats(FLAT, 92), random_floats(FLAT, 93),
                       with_copy ? grab(FLAT * sizeof(vmae_bf16)) : NULL };
     double *param = as_doubles(s.param, FLAT), *a = grab_doubles(FLAT), *b = grab_doubles(FLAT);
-    double *scratch = grab_doubles(4 * AWKWARD);
-    const float *before = memcpy(grab_floats(FLAT), s.param, FLAT * sizeof(float));
+    const vmae_segment *segments = GRAB(awkward);
+    void *scratch = scratch_for(be, awkward, AWKWARD);
+    const float *before = grab_copy(s.param, FLAT * sizeof(float));
     memset(a, 0, FLAT * sizeof *a);
     memset(b, 0, FLAT * sizeof *b);
     for (int64_t i = 0; i < FLAT;
@@ -129,7 +143,7 @@ static void awkward_steps(vmae_backend *be, kind which, bool with_copy)
         s.a[i] = which == SGD || which == NESTEROV ? NAN : 0.0f;
         s.b[i] = 0.0f;
     }
-    const float norm = 1.0f;
+    const float *norm = grab_float(1.0f);
     for (int64_t t = 1; t <= 3; t++) {
         const vmae_optim_step step = { .lr = 0.02f,
                                        .beta1 = 0.9f,
@@ -143,7 +157,7 @@ static void awkward_steps(vmae_backend *be, kind which, bool with_copy)
                                        .root2 = (float)(1.0 / sqrt(1.0 - pow(0.95f, (double)t))),
                                        .step = (int32_t)t };
         const float *grad = random_floats(FLAT, 100 + (uint64_t)t);
-        REQUIRE_OK(take_step(be, which, &s, scratch, grad, &norm, awkward, AWKWARD, &step));
+        REQUIRE_OK(take_step(be, which, &s, scratch, grad, norm, segments, AWKWARD, grab_copy(&step, sizeof step)));
         reference_step(which, param, a, b, grad, &step);
     }
     CHECK_ARRAY(s.param, param, FLAT, 2e-7 * 4.0, VMAE_F32);
@@ -156,8 +170,6 @@ static void awkward_steps(vmae_backend *be, kind which, bool with_copy)
     }
     CHECK_EQ(touched, 0);
     CHECK_EQ(unlike, 0);
-    seen(s.param, FLAT * sizeof(float));
-    seen(s.b, FLAT * sizeof(float));
 }
 
 static void all_awkward_steps(vmae_backend *be)
@@ -175,15 +187,18 @@ TEST(optimisers_match_double_precision_over_awkward_segments_and_leave_gaps_alon
 
 static void lars_zero(vmae_backend *be)
 {
-    const vmae_segment two[2] = { { 0, 4, 0.0f, 1.0f, true }, { 4, 4, 0.0f, 1.0f, true } };
-    float param[8] = { 0, 0, 0, 0, 1, 1, 1, 1 }, mu[8] = { 0 };
-    const float grad[8] = { 1, 1, 1, 1, 0, 0, 0, 0 };
-    double scratch[8];
-    const float norm = 2.0f;
-    const vmae_optim_step step = { .lr = 0.5f, .momentum = 0.9f, .trust = 0.001f, .scale = 1.0f, .step = 1 };
-    REQUIRE_OK(be->kernels->lars(be, param, NULL, mu, scratch, grad, &norm, two, 2, &step));
-    for (int i = 0; i < 8; i++)
-        CHECK(param[i] == (i < 4 ? -0.5f : 1.0f));
+    const vmae_segment *two = GRAB((vmae_segment[]){ { 0, 4, 0.0f, 1.0f, true }, { 16, 4, 0.0f, 1.0f, true } });
+    float *param = GRAB((float[20]){ 0 }), *mu = GRAB((float[20]){ 0 });
+    float *grad = GRAB((float[20]){ 1, 1, 1, 1 });
+    for (int i = 16; i < 20; i++)
+        param[i] = 1.0f;
+    void *scratch = scratch_for(be, two, 2);
+    const float *norm = grab_float(2.0f);
+    const vmae_optim_step *step =
+        GRAB((vmae_optim_step[]){ { .lr = 0.5f, .momentum = 0.9f, .trust = 0.001f, .scale = 1.0f, .step = 1 } });
+    RUN(be, lars, OUT(param), NULL, OUT(mu), SCRATCH(scratch), IN(grad), IN(norm), IN(two), 2, IN(step));
+    for (int i = 0; i < 4; i++)
+        CHECK(param[i] == -0.5f && param[16 + i] == 1.0f);
 }
 
 TEST(lars_does_not_adapt_a_tensor_or_gradient_that_is_zero)
@@ -260,7 +275,8 @@ static void golden_steps(vmae_backend *be)
     REQUIRE(l.count > 0);
     const char *const suffix = golden_kind == ADAMW ? ".exp_avg" : golden_kind == LARS ? ".mu" : ".momentum_buffer";
     const state s = { flat_of(&l, "param.", "", 0), grab_floats(l.flat), grab_floats(l.flat), NULL };
-    double *scratch = grab_doubles(4 * l.count);
+    const vmae_segment *segments = grab_copy(l.segment, (size_t)l.count * sizeof *segments);
+    void *scratch = scratch_for(be, segments, l.count);
     float *norm = grab_floats(1 + l.count);
     norm[0] = 1.0f;
     memset(s.a, 0, (size_t)l.flat * sizeof(float));
@@ -285,14 +301,15 @@ static void golden_steps(vmae_backend *be)
         step.nesterov = golden_kind == NESTEROV;
         if (golden_kind == ADAMW) {
             step.lr = golden_floats(golden, "lr", NULL, NULL)[t];
-            REQUIRE_OK(be->kernels->norms(be, norm, scratch, grad, l.segment, l.count));
+            RUN(be, norms, OUT(norm), SCRATCH(scratch), IN(grad), IN(segments), l.count);
             const double expected = (double)golden_floats(golden, "grad_norm", NULL, NULL)[t];
             CHECK_NEAR((double)norm[0], expected, 1e-6 * expected);
             step.clip_grad = clip;
             step.bias1 = (float)(1.0 - pow((double)step.beta1, (double)(t + 1)));
             step.root2 = (float)(1.0 / sqrt(1.0 - pow((double)step.beta2, (double)(t + 1))));
         }
-        REQUIRE_OK(take_step(be, golden_kind, &s, scratch, grad, norm, l.segment, l.count, &step));
+        REQUIRE_OK(
+            take_step(be, golden_kind, &s, scratch, grad, norm, segments, l.count, grab_copy(&step, sizeof step)));
         check_flat(&l, s.param, flat_of(&l, "param_after.", "", t), "the value", t);
     }
     check_flat(&l, s.a, flat_of(&l, "state.", suffix, 0), suffix, steps - 1);

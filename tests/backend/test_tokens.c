@@ -1,13 +1,11 @@
 /* test_tokens.c -- masking, patches, encoder and decoder tokens, pooling: against plain loops in double precision and
  * golden vectors. */
-#include "tests/backend/kernel_case.h"
+#include "engine/core/rng.h"
+#include "tests/backend/kernel_values.h"
+
+#include <stdlib.h>
 
 enum { TYPES = VMAE_BF16 + 1 };
-
-static void seen_type(const void *x, int64_t n, vmae_type type)
-{
-    seen(x, (size_t)n * vmae_type_size(type));
-}
 
 /* ---- masking ---- */
 
@@ -30,7 +28,7 @@ static void masking_case(vmae_backend *be, float *noise, int64_t batch, int64_t 
     const int64_t n = batch * patches;
     int32_t *shuffle = grab_ints(n), *restore = grab_ints(n), *expected = grab_ints(patches);
     float *mask = grab_floats(n);
-    REQUIRE_OK(be->kernels->random_masking(be, shuffle, restore, mask, noise, batch, patches, keep));
+    RUN(be, random_masking, OUT(shuffle), OUT(restore), OUT(mask), IN(noise), batch, patches, keep);
     int64_t wrong = 0;
     for (int64_t b = 0; b < batch; b++) {
         for (int64_t i = 0; i < patches; i++)
@@ -44,8 +42,6 @@ static void masking_case(vmae_backend *be, float *noise, int64_t batch, int64_t 
         }
     }
     CHECK_EQ(wrong, 0);
-    seen(shuffle, (size_t)n * sizeof *shuffle);
-    seen(mask, (size_t)n * sizeof *mask);
 }
 
 static void masking_sizes(vmae_backend *be)
@@ -102,8 +98,7 @@ static void gather_case(vmae_backend *be, int64_t batch, int64_t channels, int64
     const float *images = random_floats(batch * channels * side * side, 31);
     const int32_t *ids = random_ids(batch, patches, 32);
     void *y = grab_type(n, type);
-    REQUIRE_OK(
-        be->kernels->gather_patches(be, y, images, all ? NULL : ids, patches, type, batch, channels, side, p, keep));
+    RUN(be, gather_patches, OUT(y), IN(images), IN(all ? NULL : ids), patches, type, batch, channels, side, p, keep);
     const float *got = as_floats(y, n, type);
     int64_t wrong = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -113,7 +108,6 @@ static void gather_case(vmae_backend *be, int64_t batch, int64_t channels, int64
         wrong += got[i] != (type == VMAE_BF16 ? bf16_to_float(bf16_from_float(x)) : x);
     }
     CHECK_EQ(wrong, 0);
-    seen_type(y, n, type);
 }
 
 static void gather_sizes(vmae_backend *be)
@@ -140,7 +134,7 @@ static void target_case(vmae_backend *be, int64_t batch, int64_t channels, int64
         for (int64_t c = 0; c < channels; c++)
             for (int64_t j = 0; j < p; j++)
                 images[(c * side + i) * side + j] = 0.25f; /* the first patch is constant */
-    REQUIRE_OK(be->kernels->patch_target(be, target, images, batch, channels, side, p, normalise));
+    RUN(be, patch_target, OUT(target), IN(images), batch, channels, side, p, normalise);
     for (int64_t r = 0; r < batch * patches; r++) {
         double *t = expected + r * values, mean = 0.0, var = 0.0;
         for (int64_t i = 0; i < values; i++) {
@@ -155,7 +149,6 @@ static void target_case(vmae_backend *be, int64_t batch, int64_t channels, int64
             t[i] = (t[i] - mean) / sqrt(var + 1e-6);
     }
     CHECK_ARRAY(target, expected, n, normalise ? 2e-6 : 0.0, VMAE_F32);
-    seen_type(target, n, VMAE_F32);
 }
 
 static void target_sizes(vmae_backend *be)
@@ -173,11 +166,15 @@ TEST(patch_target_matches_double_precision_also_where_a_patch_is_constant)
     on_every_backend(target_sizes);
 }
 
+static void target_refusals(vmae_backend *be)
+{
+    float *image = GRAB((float[]){ 1, 2, 3, 4 }), *target = grab_floats(4);
+    CHECK_REFUSED(VMAE_EUSER, "one value", be, patch_target, OUT(target), IN(image), 1, 1, 2, 1, true);
+}
+
 TEST(patch_target_refuses_to_normalise_a_patch_of_one_value)
 {
-    vmae_backend be = one_backend();
-    float image[4] = { 1, 2, 3, 4 }, target[4];
-    CHECK_FAILS(be.kernels->patch_target(&be, target, image, 1, 1, 2, 1, true), VMAE_EUSER, "one value");
+    on_one_backend(target_refusals);
 }
 
 /* ---- tokens ---- */
@@ -207,19 +204,15 @@ static void embed_case(vmae_backend *be, int64_t batch, int64_t keep, int64_t pa
         else
             edx[(b * keep + j) * d + c] = (double)dy[i];
     }
-    REQUIRE_OK(be->kernels->embed_tokens(be, y, x_typed, cls, pos, ids, patches, type, batch, keep, d));
-    REQUIRE_OK(be->kernels->embed_tokens_grad(be, dx, dcls, frozen ? NULL : dpos, dy_typed, ids, patches, type, batch,
-                                              keep, patches, d, accumulate));
+    RUN(be, embed_tokens, OUT(y), IN(x_typed), IN(cls), IN(pos), IN(ids), patches, type, batch, keep, d);
+    RUN(be, embed_tokens_grad, OUT(dx), OUT(dcls), OUT(frozen ? NULL : dpos), IN(dy_typed), IN(ids), patches, type,
+        batch, keep, patches, d, accumulate);
     const float *got = as_floats(y, m, type), *got_dx = as_floats(dx, n, type);
     CHECK_ARRAY(got, ey, m, 1e-7, type);
     CHECK_ARRAY(got_dx, edx, n, 0.0, VMAE_F32);
     CHECK_ARRAY(dcls, edcls, d, 1e-6, VMAE_F32);
     if (!frozen)
         CHECK_ARRAY(dpos, edpos, (1 + patches) * d, 1e-6, VMAE_F32);
-    seen_type(y, m, type);
-    seen_type(dx, n, type);
-    seen_type(dcls, d, VMAE_F32);
-    seen_type(dpos, (1 + patches) * d, VMAE_F32);
 }
 
 static void embed_sizes(vmae_backend *be)
@@ -247,7 +240,7 @@ static void unshuffle_case(vmae_backend *be, int64_t batch, int64_t keep, int64_
     for (int64_t i = 0; i < batch * patches; i++)
         restore[i / patches * patches + shuffle[i]] = (int32_t)(i % patches);
     float *x = random_floats(n, 62), *token = random_floats(d, 63), *pos = random_floats((1 + patches) * d, 64);
-    float *dy = random_floats(m, 65), *dtoken = random_floats(d, 66), *scratch = grab_floats(SUM_BLOCKS * d);
+    float *dy = random_floats(m, 65), *dtoken = random_floats(d, 66), *scratch = grab_floats(be->sum_blocks * d);
     void *x_typed = as_type(x, n, type), *dy_typed = as_type(dy, m, type), *y = grab_type(m, type),
          *dx = grab_type(n, type);
     double *ey = grab_doubles(m), *edx = grab_doubles(n), *edtoken = as_doubles(dtoken, d), top = 0.0;
@@ -262,18 +255,15 @@ static void unshuffle_case(vmae_backend *be, int64_t batch, int64_t keep, int64_
         else
             edtoken[c] += (double)dy[i];
     }
-    REQUIRE_OK(be->kernels->unshuffle_tokens(be, y, x_typed, token, pos, restore, type, batch, keep, patches, d));
-    REQUIRE_OK(be->kernels->unshuffle_tokens_grad(be, dx, dtoken, scratch, dy_typed, restore, shuffle, type, batch,
-                                                  keep, patches, d, accumulate));
+    RUN(be, unshuffle_tokens, OUT(y), IN(x_typed), IN(token), IN(pos), IN(restore), type, batch, keep, patches, d);
+    RUN(be, unshuffle_tokens_grad, OUT(dx), OUT(dtoken), SCRATCH(scratch), IN(dy_typed), IN(restore), IN(shuffle), type,
+        batch, keep, patches, d, accumulate);
     const float *got = as_floats(y, m, type), *got_dx = as_floats(dx, n, type);
     CHECK_ARRAY(got, ey, m, 1e-7, type);
     CHECK_ARRAY(got_dx, edx, n, 0.0, VMAE_F32);
     for (int64_t i = 0; i < d; i++)
         top = fmax(top, fabs((double)dtoken[i] - edtoken[i]));
     CHECK_NEAR(top, 0.0, 1e-6 * sqrt((double)(batch * patches)) * 4.0); /* sums of that many values of size 1 */
-    seen_type(y, m, type);
-    seen_type(dx, n, type);
-    seen_type(dtoken, d, VMAE_F32);
 }
 
 static void unshuffle_sizes(vmae_backend *be)
@@ -337,7 +327,8 @@ static void pool_case(vmae_backend *be, vmae_pool kind, int64_t batch, int64_t t
                       float p, bool numeric)
 {
     const int64_t n = batch * (1 + tokens) * d, out = batch * d;
-    float *x = random_floats(n, 71), *add = random_floats(n, 72), *y = grab_floats(out), dp = 0.5f;
+    float *x = random_floats(n, 71), *add = random_floats(n, 72), *y = grab_floats(out), *dp = grab_float(0.5f),
+          *gem_p = grab_float(p);
     const float *dy = random_floats(out, 73);
     float *scratch = grab_floats(batch);
     for (int64_t i = 0; i < n; i += d)
@@ -350,13 +341,10 @@ static void pool_case(vmae_backend *be, vmae_pool kind, int64_t batch, int64_t t
         exact[i] = (double)x[i];
     exact[n] = (double)p;
     pool_reference(expected, exact, &job);
-    REQUIRE_OK(be->kernels->pool(be, y, which, typed, &p, kind, type, batch, tokens, d));
+    RUN(be, pool, OUT(y), OUT(which), IN(typed), IN(gem_p), kind, type, batch, tokens, d);
     CHECK_ARRAY(y, expected, out, 2e-6, VMAE_F32);
-    REQUIRE_OK(be->kernels->pool_grad(be, dx, &dp, scratch, dy, typed, y, which, &p, add_typed, kind, type, batch,
-                                      tokens, d, true));
-    seen_type(y, out, VMAE_F32);
-    seen_type(dx, n, type);
-    seen(&dp, sizeof dp);
+    RUN(be, pool_grad, OUT(dx), OUT(dp), SCRATCH(scratch), IN(dy), IN(typed), IN(y), IN(which), IN(gem_p),
+        IN(add_typed), kind, type, batch, tokens, d, true);
     if (numeric) {
         double *g = grab_doubles(n + 1);
         for (int64_t i = 0; i <= n; i++) {
@@ -370,15 +358,15 @@ static void pool_case(vmae_backend *be, vmae_pool kind, int64_t batch, int64_t t
         const float *got = as_floats(dx, n, type);
         CHECK_ARRAY(got, g, n, 2e-6, type);
         if (kind == VMAE_POOL_GEM)
-            CHECK_NEAR((double)dp, 0.5 + g[n], 1e-5 * (1.0 + fabs(g[n])));
+            CHECK_NEAR((double)*dp, 0.5 + g[n], 1e-5 * (1.0 + fabs(g[n])));
         /* In place of add, and without it: the same but for the sum. */
-        REQUIRE_OK(be->kernels->pool_grad(be, add_typed, &dp, scratch, dy, typed, y, which, &p, add_typed, kind, type,
-                                          batch, tokens, d, false));
+        RUN(be, pool_grad, OUT(add_typed), OUT(dp), SCRATCH(scratch), IN(dy), IN(typed), IN(y), IN(which), IN(gem_p),
+            IN(add_typed), kind, type, batch, tokens, d, false);
         CHECK(memcmp(add_typed, dx, (size_t)n * vmae_type_size(type)) == 0);
         if (kind == VMAE_POOL_GEM)
-            CHECK_NEAR((double)dp, g[n], 1e-5 * (1.0 + fabs(g[n])));
-        REQUIRE_OK(be->kernels->pool_grad(be, dx, &dp, scratch, dy, typed, y, which, &p, NULL, kind, type, batch,
-                                          tokens, d, false));
+            CHECK_NEAR((double)*dp, g[n], 1e-5 * (1.0 + fabs(g[n])));
+        RUN(be, pool_grad, OUT(dx), OUT(dp), SCRATCH(scratch), IN(dy), IN(typed), IN(y), IN(which), IN(gem_p), NULL,
+            kind, type, batch, tokens, d, false);
         for (int64_t i = 0; i < n; i++)
             g[i] -= (double)add[i];
         const float *alone = as_floats(dx, n, type);
@@ -404,21 +392,21 @@ TEST(pooling_and_its_gradients_match_central_differences)
 static void pool_hostile(vmae_backend *be)
 {
     /* tokens 1..4 of two channels: ties, and a NaN */
-    const float x[10] = { 9, 9, 1, 2, 3, NAN, 3, 5, 2, NAN }, two = 2.0f;
-    float y[2];
-    int32_t which[2];
-    REQUIRE_OK(be->kernels->pool(be, y, which, x, NULL, VMAE_POOL_MAX, VMAE_F32, 1, 4, 2));
+    const float *x = GRAB((float[]){ 9, 9, 1, 2, 3, NAN, 3, 5, 2, NAN }), *two = grab_float(2.0f);
+    float *y = grab_floats(2);
+    int32_t *which = grab_ints(2);
+    RUN(be, pool, OUT(y), OUT(which), IN(x), NULL, VMAE_POOL_MAX, VMAE_F32, 1, 4, 2);
     CHECK(y[0] == 3.0f && which[0] == 2);
     CHECK(isnan(y[1]) && which[1] == 2);
-    REQUIRE_OK(be->kernels->pool(be, y, NULL, x, &two, VMAE_POOL_GEM, VMAE_F32, 1, 4, 2));
+    RUN(be, pool, OUT(y), NULL, IN(x), IN(two), VMAE_POOL_GEM, VMAE_F32, 1, 4, 2);
     CHECK_NEAR((double)y[0], sqrt(23.0 / 4.0), 1e-6);
     CHECK(isnan(y[1]));
-    REQUIRE_OK(be->kernels->pool(be, y, NULL, x, NULL, VMAE_POOL_MEAN, VMAE_F32, 1, 4, 2));
+    RUN(be, pool, OUT(y), NULL, IN(x), NULL, VMAE_POOL_MEAN, VMAE_F32, 1, 4, 2);
     CHECK(y[0] == 9.0f / 4.0f && isnan(y[1]));
     /* powers that no float holds: (1e-6)^9 and (1e6)^9 */
-    const float wide[8] = { 0, 0, -1, 1e6f, -2, 2e6f, -3, 1e6f }, nine = 9.0f;
+    const float *wide = GRAB((float[]){ 0, 0, -1, 1e6f, -2, 2e6f, -3, 1e6f }), *nine = grab_float(9.0f);
     const double big = 1e6 * pow((2.0 + 512.0) / 3.0, 1.0 / 9.0);
-    REQUIRE_OK(be->kernels->pool(be, y, NULL, wide, &nine, VMAE_POOL_GEM, VMAE_F32, 1, 3, 2));
+    RUN(be, pool, OUT(y), NULL, IN(wide), IN(nine), VMAE_POOL_GEM, VMAE_F32, 1, 3, 2);
     CHECK_NEAR((double)y[0], 1e-6, 1e-11);
     CHECK_NEAR((double)y[1], big, 4e-6 * big);
 }
@@ -428,13 +416,17 @@ TEST(pooling_takes_the_first_of_equals_shows_nan_and_keeps_large_powers)
     on_every_backend(pool_hostile);
 }
 
+static void pool_refusals(vmae_backend *be)
+{
+    float *x = GRAB((float[]){ 1, 2 }), *y = grab_floats(2);
+    CHECK_REFUSED(VMAE_EUSER, "no patch tokens", be, pool, OUT(y), NULL, IN(x), NULL, VMAE_POOL_MEAN, VMAE_F32, 1, 0,
+                  2);
+    CHECK_OK(CALL(be, pool, OUT(y), NULL, IN(x), NULL, VMAE_POOL_CLS, VMAE_F32, 1, 0, 2));
+}
+
 TEST(pooling_no_tokens_is_refused)
 {
-    vmae_backend be = one_backend();
-    float x[2] = { 1, 2 }, y[2];
-    CHECK_FAILS(be.kernels->pool(&be, y, NULL, x, NULL, VMAE_POOL_MEAN, VMAE_F32, 1, 0, 2), VMAE_EUSER,
-                "no patch tokens");
-    CHECK_OK(be.kernels->pool(&be, y, NULL, x, NULL, VMAE_POOL_CLS, VMAE_F32, 1, 0, 2));
+    on_one_backend(pool_refusals);
 }
 
 static const vmae_checkpoint *golden;
@@ -447,7 +439,8 @@ static void golden_pool(vmae_backend *be)
     const float *grad = golden_floats(golden, "grad.x", NULL, NULL);
     const int64_t batch = dim[0], tokens = dim[1], d = dim[2];
     n = batch * (1 + tokens) * d;
-    float *in = grab_floats(n), *y = grab_floats(out), *dx = grab_floats(n), *scratch = grab_floats(batch), dp = 0.0f;
+    float *in = grab_floats(n), *y = grab_floats(out), *dx = grab_floats(n), *scratch = grab_floats(batch),
+          *dp = grab_float(0.0f);
     int32_t *which = grab_ints(out);
     double *g = grab_doubles(n);
     for (int64_t i = 0; i < n; i++) { /* the golden inputs have no class token */
@@ -457,14 +450,14 @@ static void golden_pool(vmae_backend *be)
     }
     const bool gem = golden_kind == VMAE_POOL_GEM;
     const float *p = gem ? golden_floats(golden, "pool.p", NULL, NULL) : NULL;
-    REQUIRE_OK(be->kernels->pool(be, y, which, in, p, golden_kind, VMAE_F32, batch, tokens, d));
-    REQUIRE_OK(be->kernels->pool_grad(be, dx, &dp, scratch, dy, in, y, which, p, NULL, golden_kind, VMAE_F32, batch,
-                                      tokens, d, false));
+    RUN(be, pool, OUT(y), OUT(which), IN(in), IN(p), golden_kind, VMAE_F32, batch, tokens, d);
+    RUN(be, pool_grad, OUT(dx), OUT(dp), SCRATCH(scratch), IN(dy), IN(in), IN(y), IN(which), IN(p), NULL, golden_kind,
+        VMAE_F32, batch, tokens, d, false);
     CHECK_ARRAY(y, as_doubles(golden_floats(golden, "output", NULL, NULL), out), out, 2e-6, VMAE_F32);
     CHECK_ARRAY(dx, g, n, 5e-6, VMAE_F32);
     if (gem) {
         const double expected = (double)*golden_floats(golden, "grad.pool.p", NULL, NULL);
-        CHECK_NEAR((double)dp, expected, 1e-5 * fabs(expected));
+        CHECK_NEAR((double)*dp, expected, 1e-5 * fabs(expected));
     }
 }
 
