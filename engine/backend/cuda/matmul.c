@@ -31,17 +31,17 @@ enum {
 static const uint64_t workspace_limit = (uint64_t)32 << 20; /* what cuBLAS itself takes on sm_90 */
 
 /* One way to compute a product: what cuBLASLt adds, and whether a pass over the result adds the rest. */
-typedef struct form {
+typedef struct product_form {
     uint32_t epilogue;
     vmae_type bias; /* the epilogue's type */
     bool pass;
-} form;
+} product_form;
 
 struct vmae_matmul {
     vmae_matmul *next;
     vmae_matmul_shape shape;
     bool own; /* cuBLASLt has no algorithm: none of what follows is in use, but gelu */
-    form form;
+    product_form form;
     cuda_gelu_form gelu;
     bool add_c; /* beta is 1: C is the residual, or the result itself */
     size_t bias_bytes;
@@ -172,21 +172,21 @@ static vmae_status make_descriptors(vmae_matmul *made)
 }
 
 /* In the order of preference. */
-static int forms_of(form forms[FORMS_MAX], const vmae_matmul_shape *s, bool tanh_gelu)
+static int forms_of(product_form forms[FORMS_MAX], const vmae_matmul_shape *s, bool tanh_gelu)
 {
     int count = 0;
     const bool fused = !s->gelu || (tanh_gelu && !s->residual); /* cuBLASLt adds C in front of GELU */
     if (fused)
-        forms[count++] = (form){ .epilogue = s->gelu   ? s->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU
+        forms[count++] = (product_form){ .epilogue = s->gelu   ? s->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU
                                              : s->bias ? CUBLASLT_EPILOGUE_BIAS
                                                        : CUBLASLT_EPILOGUE_DEFAULT,
                                  .bias = s->out };
     if (s->bias || s->gelu)
-        forms[count++] = (form){ .epilogue = CUBLASLT_EPILOGUE_DEFAULT, .pass = true };
+        forms[count++] = (product_form){ .epilogue = CUBLASLT_EPILOGUE_DEFAULT, .pass = true };
     return count;
 }
 
-static bool has_bias(const form *form)
+static bool has_bias(const product_form *form)
 {
     return form->epilogue == CUBLASLT_EPILOGUE_BIAS || form->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS;
 }
@@ -196,7 +196,7 @@ static size_t align_up(size_t bytes)
     return (bytes + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN;
 }
 
-static vmae_status set_epilogue(vmae_matmul *made, const form *form)
+static vmae_status set_epilogue(vmae_matmul *made, const product_form *form)
 {
     const int32_t type = has_bias(form) ? (int32_t)data_type(form->bias) : -1;
     /* Nothing reads it yet, but the heuristic takes its alignment for the bias's. */
@@ -258,7 +258,7 @@ static vmae_status ask(const cuda_products *products, vmae_matmul *made, cublasL
 
 static vmae_status choose(const cuda_products *products, vmae_matmul *made, cublasLtMatmulPreference_t preference)
 {
-    form forms[FORMS_MAX];
+    product_form forms[FORMS_MAX];
     const int count = forms_of(forms, &made->shape, products->tanh_gelu);
     bool found = false;
     for (int i = 0; i < count && !found; i++) {
@@ -412,7 +412,7 @@ static unsigned config(const vmae_matmul *matmul, cublasLtMatmulAlgoConfigAttrib
 
 static void append_form(char *text, size_t size, const vmae_matmul *matmul)
 {
-    const form *form = &matmul->form;
+    const product_form *form = &matmul->form;
     const bool tanh_gelu = matmul->gelu == CUDA_GELU_TANH;
     if (has_bias(form) && form->bias == VMAE_BF16)
         append(text, size, ", bias rounded to bf16");
