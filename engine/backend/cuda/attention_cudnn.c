@@ -1,20 +1,34 @@
-/* attention_cudnn.c -- what was prepared of attention: which way each shape goes. */
+/* attention_cudnn.c -- what was prepared of attention, and the plans of cuDNN for it.
+ *
+ * cuDNN is opened when the first shape wants it. VICMAE_CUDNN_DEVICE_JSON describes a GPU to build plans for instead of
+ * the one that is there: tests run where there is none. Where cuDNN refuses, the own kernels run, and the list of
+ * algorithms says why. */
 #include "engine/backend/cuda/attention.h"
+#include "engine/backend/cuda/cudnn_graph.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct attention_entry {
+enum { WORKSPACE_ALIGNMENT = 256 };
+
+struct cuda_attention_plan {
     vmae_attention_shape shape;
     bool grad;
-    const char *own_name;
-    size_t workspace;
-    struct attention_entry *next;
-} attention_entry;
+    const char *own_name; /* of the kernel that runs without a plan */
+    size_t workspace;     /* what the caller provides */
+    cudnn_plan cudnn;     /* .plan NULL: own kernels */
+    float scale, one;     /* read when a plan is run */
+    char refusal[160];    /* why cuDNN does not, where it was wanted */
+    cuda_attention_plan *next;
+};
 
 struct cuda_attentions {
-    attention_entry *first;
+    cudnn_gpu gpu;
+    bool tried, usable;
+    char refusal[160];
+    cuda_attention_plan *first;
 };
 
 vmae_status cuda_attentions_open(vmae_backend *be)
@@ -31,13 +45,47 @@ void cuda_attentions_close(vmae_backend *be)
     cuda_attentions *attentions = cuda_self(be)->attentions;
     if (!attentions)
         return;
-    for (attention_entry *next, *entry = attentions->first; entry; entry = next) {
-        next = entry->next;
-        free(entry);
+    for (cuda_attention_plan *next, *plan = attentions->first; plan; plan = next) {
+        next = plan->next;
+        cudnn_plan_free(&plan->cudnn);
+        free(plan);
     }
+    if (attentions->gpu.properties)
+        cudnnBackendDestroyDescriptor(attentions->gpu.properties);
+    if (attentions->gpu.handle)
+        cudnnDestroy(attentions->gpu.handle);
     free(attentions);
     cuda_self(be)->attentions = NULL;
 }
+
+static vmae_status cudnn_check(cudnnStatus_t status, const char *what)
+{
+    return status == CUDNN_STATUS_SUCCESS
+               ? VMAE_OK
+               : vmae_fail(VMAE_EINTERNAL, "cuDNN: %s: %s", what, cudnnGetErrorString(status));
+}
+
+static vmae_status open_cudnn(cudnn_gpu *gpu, cudaStream_t stream)
+{
+    VMAE_TRY(cudnn_check(cudnnCreate(&gpu->handle), "cudnnCreate"));
+    VMAE_TRY(cudnn_check(cudnnSetStream(gpu->handle, stream), "cudnnSetStream"));
+    const char *described = getenv("VICMAE_CUDNN_DEVICE_JSON");
+    return described && *described ? cudnn_gpu_described(gpu, described) : VMAE_OK;
+}
+
+static bool usable(vmae_backend *be)
+{
+    cuda_attentions *attentions = cuda_self(be)->attentions;
+    if (!attentions->tried) {
+        attentions->tried = true;
+        attentions->usable = open_cudnn(&attentions->gpu, cuda_stream(be)) == VMAE_OK;
+        if (!attentions->usable)
+            snprintf(attentions->refusal, sizeof attentions->refusal, "%s", vmae_error());
+    }
+    return attentions->usable;
+}
+
+/* ---- the list ---- */
 
 static bool same_shape(const vmae_attention_shape *a, const vmae_attention_shape *b)
 {
@@ -45,55 +93,133 @@ static bool same_shape(const vmae_attention_shape *a, const vmae_attention_shape
            a->width == b->width;
 }
 
-static attention_entry *find(vmae_backend *be, const vmae_attention_shape *shape, bool grad)
+static cuda_attention_plan *find(vmae_backend *be, const vmae_attention_shape *shape, bool grad)
 {
-    for (attention_entry *entry = cuda_self(be)->attentions->first; entry; entry = entry->next)
-        if (entry->grad == grad && same_shape(&entry->shape, shape))
-            return entry;
+    for (cuda_attention_plan *plan = cuda_self(be)->attentions->first; plan; plan = plan->next)
+        if (plan->grad == grad && same_shape(&plan->shape, shape))
+            return plan;
     return NULL;
+}
+
+const cuda_attention_plan *cuda_attention_planned(vmae_backend *be, const vmae_attention_shape *shape, bool grad)
+{
+    const cuda_attention_plan *plan = find(be, shape, grad);
+    return plan && plan->cudnn.plan ? plan : NULL;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
+}
+
+/* One float a row: the statistics that nobody keeps in inference; the row sums of the gradient. */
+static size_t row_bytes(const vmae_attention_shape *shape)
+{
+    return aligned((size_t)(shape->batch * shape->heads * shape->tokens) * sizeof(float));
+}
+
+static vmae_status build(cuda_attention_plan *plan, const cudnn_gpu *gpu)
+{
+    const cudnn_attention shape = { plan->shape.batch, plan->shape.tokens, plan->shape.heads, plan->shape.width };
+    cudnn_graph graph;
+    cudnn_graph_begin(&graph);
+    if (plan->grad)
+        cudnn_attention_backward(&graph, &shape);
+    else
+        cudnn_attention_forward(&graph, &shape, true);
+    const vmae_status status = cudnn_plan_new(&plan->cudnn, &graph, gpu);
+    cudnn_graph_end(&graph);
+    return status;
 }
 
 vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape *shape, bool grad,
                                     const char *own_name, size_t own_workspace, size_t *workspace)
 {
-    attention_entry *entry = find(be, shape, grad);
-    if (!entry) {
-        if (!(entry = calloc(1, sizeof *entry)))
+    cuda_attentions *attentions = cuda_self(be)->attentions;
+    cuda_attention_plan *plan = find(be, shape, grad);
+    if (!plan) {
+        if (!(plan = calloc(1, sizeof *plan)))
             return vmae_fail(VMAE_ENOMEM, "no memory for an attention plan");
-        *entry = (attention_entry){ *shape, grad, own_name, own_workspace, cuda_self(be)->attentions->first };
-        cuda_self(be)->attentions->first = entry;
+        *plan = (cuda_attention_plan){ .shape = *shape,
+                                       .grad = grad,
+                                       .own_name = own_name,
+                                       .workspace = own_workspace,
+                                       .scale = 1.0f / sqrtf((float)shape->width),
+                                       .one = 1.0f,
+                                       .next = attentions->first };
+        attentions->first = plan;
+        if (cuda_attention_choice(shape, grad) == CUDA_ATTENTION_CUDNN) {
+            if (!usable(be))
+                snprintf(plan->refusal, sizeof plan->refusal, "%s", attentions->refusal);
+            else if (build(plan, &attentions->gpu) != VMAE_OK)
+                snprintf(plan->refusal, sizeof plan->refusal, "%s", vmae_error());
+            else /* the caller's memory may begin at any multiple of 64 bytes */
+                plan->workspace = WORKSPACE_ALIGNMENT + row_bytes(shape) + aligned((size_t)plan->cudnn.workspace);
+        }
     }
-    *workspace = entry->workspace;
+    *workspace = plan->workspace;
     return VMAE_OK;
 }
 
-const cuda_attention_plan *cuda_attention_planned(vmae_backend *be, const vmae_attention_shape *shape, bool grad)
+void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size)
 {
-    (void)be, (void)shape, (void)grad;
-    return NULL;
+    size_t at = 0;
+    for (const cuda_attention_plan *p = cuda_self(be)->attentions->first; p && at < size; p = p->next) {
+        at += (size_t)snprintf(text + at, size - at,
+                               "attention%s %s %lld x %lld heads x %lld x %lld: ", p->grad ? "_grad" : "",
+                               p->shape.type == VMAE_BF16 ? "bf16" : "f32", (long long)p->shape.batch,
+                               (long long)p->shape.heads, (long long)p->shape.tokens, (long long)p->shape.width);
+        if (at >= size)
+            return;
+        if (p->cudnn.plan)
+            at += (size_t)snprintf(text + at, size - at, "cuDNN engine %lld, workspace %zu\n",
+                                   (long long)p->cudnn.engine, p->workspace);
+        else
+            at += (size_t)snprintf(text + at, size - at, "own %s kernel, workspace %zu%s%s\n", p->own_name,
+                                   p->workspace, *p->refusal ? "; " : "", p->refusal);
+    }
+}
+
+/* ---- running ---- */
+
+typedef struct plan_memory {
+    float *rows; /* row_bytes() */
+    void *workspace;
+} plan_memory;
+
+static plan_memory memory_of(const cuda_attention_plan *plan, void *workspace)
+{
+    const uintptr_t begin = (uintptr_t)workspace;
+    char *at =
+        (char *)workspace + ((begin + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT - begin);
+    return (plan_memory){ (float *)at, at + row_bytes(&plan->shape) };
+}
+
+/* q, k or v (0, 1, 2) of qkv. */
+static void *part(const cuda_attention_plan *plan, const void *qkv, int64_t which)
+{
+    return (vmae_bf16 *)qkv + which * plan->shape.heads * plan->shape.width;
 }
 
 vmae_status cuda_attention_execute(vmae_backend *be, const cuda_attention_plan *plan, void *out, float *lse,
                                    void *workspace, const void *qkv)
 {
-    (void)be, (void)plan, (void)out, (void)lse, (void)workspace, (void)qkv;
-    return vmae_fail(VMAE_EINTERNAL, "attention: no plan");
+    static const int64_t uids[] = { SDPA_Q, SDPA_K, SDPA_V, SDPA_OUT, SDPA_SCALE, SDPA_STATS };
+    const plan_memory memory = memory_of(plan, workspace);
+    void *const pointers[] = { part(plan, qkv, 0),   part(plan, qkv, 1),     part(plan, qkv, 2), out,
+                               (void *)&plan->scale, lse ? lse : memory.rows };
+    return cudnn_plan_run(&plan->cudnn, &cuda_self(be)->attentions->gpu, 6, uids, pointers, memory.workspace);
 }
 
 vmae_status cuda_attention_execute_grad(vmae_backend *be, const cuda_attention_plan *plan, void *dqkv, void *workspace,
                                         const void *dout, const void *qkv, const void *out, const float *lse)
 {
-    (void)be, (void)plan, (void)dqkv, (void)workspace, (void)dout, (void)qkv, (void)out, (void)lse;
-    return vmae_fail(VMAE_EINTERNAL, "attention: no plan");
-}
-
-void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size)
-{
-    size_t at = strlen(text);
-    for (const attention_entry *e = cuda_self(be)->attentions->first; e && at < size; e = e->next)
-        at += (size_t)snprintf(text + at, size - at,
-                               "attention%s %s %lld x %lld x %lld x %lld: own %s kernel, workspace %zu\n",
-                               e->grad ? "_grad" : "", e->shape.type == VMAE_BF16 ? "bf16" : "f32",
-                               (long long)e->shape.batch, (long long)e->shape.heads, (long long)e->shape.tokens,
-                               (long long)e->shape.width, e->own_name, e->workspace);
+    static const int64_t uids[] = { SDPA_GRAD_Q,    SDPA_GRAD_K,     SDPA_GRAD_V,   SDPA_GRAD_OUT,
+                                    SDPA_GRAD_DOUT, SDPA_GRAD_STATS, SDPA_GRAD_DQ,  SDPA_GRAD_DK,
+                                    SDPA_GRAD_DV,   SDPA_GRAD_SCALE, SDPA_GRAD_ONE, SDPA_GRAD_ROW_SUM };
+    const plan_memory memory = memory_of(plan, workspace);
+    void *const pointers[] = { part(plan, qkv, 0),  part(plan, qkv, 1),   part(plan, qkv, 2),  (void *)out,
+                               (void *)dout,        (void *)lse,          part(plan, dqkv, 0), part(plan, dqkv, 1),
+                               part(plan, dqkv, 2), (void *)&plan->scale, (void *)&plan->one,  memory.rows };
+    return cudnn_plan_run(&plan->cudnn, &cuda_self(be)->attentions->gpu, 12, uids, pointers, memory.workspace);
 }
