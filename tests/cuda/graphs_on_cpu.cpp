@@ -1,9 +1,9 @@
-/* runtime_graphs.cpp -- CUDA graphs by stream capture: what is queued on a captured stream becomes a node behind those
+/* graphs_on_cpu.cpp -- CUDA graphs by stream capture: what is queued on a captured stream becomes a node behind those
  * before it; an event carries the order to other streams, which then are captured, too. What cannot be recorded is
  * refused with CUDA's code, and the capture is lost, as it would be on a GPU.
  *
  * Stricter than CUDA in two places: pageable memory in a copy and a graph launched into a capture are refused. */
-#include "runtime.h"
+#include "runtime_on_cpu.h"
 
 #include <algorithm>
 

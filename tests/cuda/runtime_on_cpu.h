@@ -1,4 +1,5 @@
-/* runtime.h -- what the files of the stand-in for CUDA's runtime share. Private to runtime_*.cpp and cuda_on_cpu.cpp.
+/* runtime_on_cpu.h -- what the files of the stand-in for CUDA's runtime share. Private to the *_on_cpu.cpp of the
+ * runtime.
  */
 #ifndef VMAE_TESTS_CUDA_RUNTIME_H
 #define VMAE_TESTS_CUDA_RUNTIME_H
@@ -18,12 +19,13 @@ namespace coc
 
 typedef std::function<void()> Work;
 
-/* ---- calls: one at a time, and what refuses all of them (runtime_streams.cpp) ---- */
+/* ---- calls: one at a time, and what refuses all of them (streams_on_cpu.cpp) ---- */
 
 enum class Call { plain, unsafe_in_capture, even_after_a_fault };
 
 extern std::recursive_mutex call_lock;
-cudaError_t refuse_call(Call kind); /* cudaSuccess: go on */
+extern thread_local bool in_operation; /* the lock is held already: by the thread, if not by what TSan takes for one */
+cudaError_t refuse_call(Call kind);    /* cudaSuccess: go on */
 cudaError_t set_error(cudaError_t error);
 /* What happens on the device, behind the host's back: prints it and aborts, or (abort_on_error = false) every later
  * call returns the code, as after a fault on a GPU. */
@@ -36,7 +38,7 @@ template <class F> cudaError_t api(Call kind, F body)
     return set_error(refusal != cudaSuccess ? refusal : body());
 }
 
-/* ---- memory (runtime_memory.cpp) ---- */
+/* ---- memory (memory_on_cpu.cpp) ---- */
 
 /* Where a pointer points. */
 enum class Place { device, no_block, pinned, host }; /* no_block: freed, or between two blocks */
@@ -47,7 +49,7 @@ void open_device_memory(bool open); /* to operations; closed, ASan finds host co
 void open_pinned_memory(const void *p, size_t bytes, bool open);
 std::string memory_leaks(int *count);
 
-/* ---- kernels (cuda_on_cpu.cpp, shared_memory.cpp) ---- */
+/* ---- kernels (cuda_on_cpu.cpp, shared_memory_on_cpu.cpp) ---- */
 
 /* TSan knows operations of one stream as ordered and those of two as not, unless an event orders them: each stream has
  * a lane, and what runs on it is one thread to TSan. Streams beyond the lanes share them. Elsewhere: calls work(). */
@@ -72,7 +74,7 @@ class SharedMemory /* of a launch, for its blocks one after the other */
     const struct StaticShared *statics;
 };
 
-/* ---- streams (runtime_streams.cpp) ---- */
+/* ---- streams (streams_on_cpu.cpp) ---- */
 
 struct Operation;
 typedef std::shared_ptr<Operation> Ticket;
@@ -100,7 +102,7 @@ struct Operation {
     char submitted = 0, finished = 0; /* edges: from the host, to what comes after */
 };
 
-/* ---- capture (runtime_graphs.cpp) ---- */
+/* ---- capture (graphs_on_cpu.cpp) ---- */
 
 struct Capture {
     cudaStreamCaptureMode mode;

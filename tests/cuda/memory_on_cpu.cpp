@@ -1,10 +1,10 @@
-/* runtime_memory.cpp -- the device that this stands in for, its memory, and pinned memory.
+/* memory_on_cpu.cpp -- the device that this stands in for, its memory, and pinned memory.
  *
  * Device memory has addresses of its own, which the heap never gives out, so a pointer says by itself what it is. A
  * block begins full of NaNs (it starts undefined on a GPU) and lies between fences of known bytes. Under ASan the host
  * may not touch it; operations open it while they run. Freed memory faults when touched, whoever is late: cudaFree
  * "may" synchronize, says its documentation, so nobody may count on it. */
-#include "runtime.h"
+#include "runtime_on_cpu.h"
 
 #include "sanitizers.h"
 
@@ -223,7 +223,9 @@ std::string memory_leaks(int *count)
 
 int coc_device_readable(const void *p, size_t bytes)
 {
-    std::lock_guard<std::recursive_mutex> one(call_lock);
+    std::unique_lock<std::recursive_mutex> one(call_lock, std::defer_lock);
+    if (!in_operation)
+        one.lock();
     const bool inside = on_device(p, bytes);
     if (!inside)
         fprintf(stderr, "cuda_on_cpu: %zu bytes at %p are not in one live block of device memory%s\n", bytes, p,

@@ -1,9 +1,9 @@
-/* runtime_streams.cpp -- streams and events, copies, errors.
+/* streams_on_cpu.cpp -- streams and events, copies, errors.
  *
  * With options.deferred (COC_DEFERRED=1) a stream runs when something waits for it, and streams take turns at random,
  * so that a forgotten event and the early reuse of a pinned buffer show. Otherwise each operation runs as it is queued.
  */
-#include "runtime.h"
+#include "runtime_on_cpu.h"
 
 #include "sanitizers.h"
 
@@ -26,6 +26,7 @@ struct CUevent_st {
 namespace coc
 {
 std::recursive_mutex call_lock;
+thread_local bool in_operation;
 coc_counts counts;
 } // namespace coc
 
@@ -133,7 +134,9 @@ void advance_on_lane(Operation &o)
 /* Whether it is done; a graph is so after one step a node. */
 bool advance(const CUstream_st &q, Operation &o)
 {
+    in_operation = true;
     run_on_lane(q.lane, [&o] { advance_on_lane(o); });
+    in_operation = false;
     if (o.done) {
         o.at = milliseconds();
         queued_host_changes -= o.changes_host;

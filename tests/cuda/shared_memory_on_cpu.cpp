@@ -1,9 +1,9 @@
-/* shared_memory.cpp -- shared memory starts undefined on a GPU: NaNs here, "uninitialised" to MSan.
+/* shared_memory_on_cpu.cpp -- shared memory starts undefined on a GPU: NaNs here, "uninitialised" to MSan.
  *
  * Dynamic shared memory is a heap block of exactly the bytes asked for. A kernel's __shared__ variables are statics of
  * its function; the symbol table knows where: those of foo_kernel(float *), _Z10foo_kernelPf, are all called
  * _ZZ10foo_kernelPfE... (a section of their own would be simpler, but g++ ignores it for statics of templates). */
-#include "runtime.h"
+#include "runtime_on_cpu.h"
 
 #include "sanitizers.h"
 
