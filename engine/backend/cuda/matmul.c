@@ -108,10 +108,10 @@ static void matmul_free(vmae_matmul *matmul)
 
 static vmae_status choose_gelu(bool *tanh_gelu)
 {
-    const char *form = getenv("VICMAE_GELU");
-    *tanh_gelu = form && strcmp(form, "tanh") == 0;
-    if (form && *form && !*tanh_gelu && strcmp(form, "erf") != 0)
-        return vmae_fail(VMAE_EUSER, "VICMAE_GELU is \"%s\"; it is erf (exact) or tanh (cuBLASLt's own)", form);
+    const char *name = getenv("VICMAE_GELU");
+    *tanh_gelu = name && strcmp(name, "tanh") == 0;
+    if (name && *name && !*tanh_gelu && strcmp(name, "erf") != 0)
+        return vmae_fail(VMAE_EUSER, "VICMAE_GELU is \"%s\"; it is erf (exact) or tanh (cuBLASLt's own)", name);
     return VMAE_OK;
 }
 
@@ -177,10 +177,11 @@ static int forms_of(product_form forms[FORMS_MAX], const vmae_matmul_shape *s, b
     int count = 0;
     const bool fused = !s->gelu || (tanh_gelu && !s->residual); /* cuBLASLt adds C in front of GELU */
     if (fused)
-        forms[count++] = (product_form){ .epilogue = s->gelu   ? s->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU
-                                             : s->bias ? CUBLASLT_EPILOGUE_BIAS
-                                                       : CUBLASLT_EPILOGUE_DEFAULT,
-                                 .bias = s->out };
+        forms[count++] =
+            (product_form){ .epilogue = s->gelu   ? s->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU
+                                        : s->bias ? CUBLASLT_EPILOGUE_BIAS
+                                                  : CUBLASLT_EPILOGUE_DEFAULT,
+                            .bias = s->out };
     if (s->bias || s->gelu)
         forms[count++] = (product_form){ .epilogue = CUBLASLT_EPILOGUE_DEFAULT, .pass = true };
     return count;

@@ -25,7 +25,7 @@ __global__ void finish_kernel(T *c, const float *bias, const T *residual, int64_
         load_n(x, at);
 #pragma unroll
         for (int i = 0; i < N; i++)
-            x[i] = gelu_of<GELU>(x[i] + added[i]);
+            x[i] = gelu_as<GELU>(x[i] + added[i]);
         if (residual) {
             load_n(r, residual + row * n + column);
 #pragma unroll

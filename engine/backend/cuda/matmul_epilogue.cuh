@@ -2,14 +2,14 @@
 #ifndef VMAE_BACKEND_CUDA_MATMUL_EPILOGUE_CUH
 #define VMAE_BACKEND_CUDA_MATMUL_EPILOGUE_CUH
 
-#include "engine/backend/cuda/device.cuh"
+#include "engine/backend/cuda/gelu.cuh"
 #include "engine/backend/cuda/matmul.h"
 
-/* Exact: x/2 (1 + erf(x/sqrt 2)). As cuBLASLt has it: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). */
-template <cuda_gelu_form FORM> static __device__ __forceinline__ float gelu_of(float x)
+/* Exact, or as cuBLASLt has it: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). */
+template <cuda_gelu_form FORM> static __device__ __forceinline__ float gelu_as(float x)
 {
     if constexpr (FORM == CUDA_GELU_ERF)
-        return 0.5f * x * (1.0f + erff(0.70710678f * x));
+        return gelu_of(x);
     else if constexpr (FORM == CUDA_GELU_TANH)
         return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     else

@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(THREADS)
             const int64_t r = row + y + i * SIDE, q = column + x + j * SIDE;
             if (r >= p.m || q >= p.n)
                 continue;
-            float v = gelu_of<GELU>(total[i][j] + (p.bias ? p.bias[q] : 0.0f));
+            float v = gelu_as<GELU>(total[i][j] + (p.bias ? p.bias[q] : 0.0f));
             v += residual ? to_float(residual[r * p.n + q]) : 0.0f;
             v += p.accumulate ? to_float(c[r * p.n + q]) : 0.0f;
             c[r * p.n + q] = from_float<OUT>(v);
