@@ -12,8 +12,8 @@
 
 enum {
     THREADS = 256,
-    ALIGNMENT = 16,  /* floats: where segments begin */
-    SUM_PARTS = 1056 /* shares in which norms are made: 8 a multiprocessor of an H100 */
+    ALIGNMENT = 16, /* floats: where segments begin */
+    SUM_PARTS = 264 /* shares in which norms are made: 2 a multiprocessor of an H100 */
 };
 
 /* ---- shares of the flat buffer ---- */
@@ -62,21 +62,48 @@ static __device__ __forceinline__ void optim_walk(const vmae_segment *segments, 
     }
 }
 
-/* Calls four(i) for the whole aligned quads of [first, last) and one(i) for the rest, each by one thread. UNROLL: loops
- * that only read gain from several reads on their way. */
-template <int UNROLL, class Four, class One>
-static __device__ __forceinline__ void optim_values(int64_t first, int64_t last, Four four, One one)
+/* A number of values as a type: what `work` below takes as its last argument. */
+template <int N> struct values {
+    static constexpr int count = N;
+};
+
+/* Cuts [first, last) into aligned quads and the few values before and behind them; a thread calls work(i, values<4>())
+ * for each of its quads, work(i, values<1>()) for a single value, and work(i, values<4 * BATCH>()) where BATCH quads
+ * are left, which lie 4 * THREADS apart: loops that only read gain from several reads on their way. */
+template <int BATCH, class Work>
+static __device__ __forceinline__ void optim_values(int64_t first, int64_t last, Work work)
 {
     const int64_t up = (first + 3) / 4 * 4, down = last / 4 * 4;
     const int64_t head = up < last ? up : last, tail = down > head ? down : head;
-#pragma unroll UNROLL
-    for (int64_t i = head + 4 * (int)threadIdx.x; i < tail; i += 4 * THREADS)
-        four(i);
+    int64_t i = head + 4 * (int)threadIdx.x;
+    if (BATCH > 1)
+        for (; i + (BATCH - 1) * 4 * THREADS < tail; i += BATCH * 4 * THREADS)
+            work(i, values<4 * BATCH>());
+#pragma unroll 1
+    for (; i < tail; i += 4 * THREADS)
+        work(i, values<4>());
     if (threadIdx.x < 3) {
         if (first + (int)threadIdx.x < head)
-            one(first + (int)threadIdx.x);
+            work(first + (int)threadIdx.x, values<1>());
         if (tail + (int)threadIdx.x < last)
-            one(tail + (int)threadIdx.x);
+            work(tail + (int)threadIdx.x, values<1>());
+    }
+}
+
+/* The values of a call of work. */
+template <int N> static __device__ __forceinline__ void optim_load(float (&to)[N], const float *x)
+{
+    if constexpr (N <= 4) {
+        load_n(to, x);
+    } else {
+#pragma unroll
+        for (int q = 0; q < N / 4; q++) {
+            float quad[4];
+            load_vector(quad, x + q * 4 * THREADS);
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                to[4 * q + j] = quad[j];
+        }
     }
 }
 
@@ -113,16 +140,20 @@ static __device__ __forceinline__ void squares_take(square_sums *to, const float
 
 template <int N> static __device__ __forceinline__ void squares_add(square_sums *to, const float (&x)[N])
 {
-    float part[CLASSES] = { 0.0f, 0.0f, 0.0f };
+    constexpr int step = N < 4 ? N : 4;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const bool big = fabsf(x[i]) > 0x1p48f, small = fabsf(x[i]) < 0x1p-48f;
-        const float y = x[i] * (big ? 0x1p-80f : small ? 0x1p100f : 1.0f);
-        part[BIG] += big ? y * y : 0.0f;
-        part[MIDDLE] += big || small ? 0.0f : y * y;
-        part[SMALL] += small ? y * y : 0.0f;
+    for (int from = 0; from < N; from += step) {
+        float part[CLASSES] = { 0.0f, 0.0f, 0.0f };
+#pragma unroll
+        for (int i = from; i < from + step; i++) {
+            const bool big = fabsf(x[i]) > 0x1p48f, small = fabsf(x[i]) < 0x1p-48f;
+            const float y = x[i] * (big ? 0x1p-80f : small ? 0x1p100f : 1.0f);
+            part[BIG] += big ? y * y : 0.0f;
+            part[MIDDLE] += big || small ? 0.0f : y * y;
+            part[SMALL] += small ? y * y : 0.0f;
+        }
+        squares_take(to, part);
     }
-    squares_take(to, part);
 }
 
 /* The root of the sum. */
@@ -181,17 +212,11 @@ static __global__ void __launch_bounds__(THREADS)
     __shared__ square_sum shared[THREADS / 32];
     optim_walk(segments, count, [&](const vmae_segment &, int64_t s, int64_t first, int64_t last) {
         square_sums sums = {};
-        optim_values<4>(
-            first, last,
-            [&](int64_t i) {
-                float value[4];
-                load_vector(value, x + i);
-                squares_add(&sums, value);
-            },
-            [&](int64_t i) {
-                const float value[1] = { x[i] };
-                squares_add(&sums, value);
-            });
+        optim_values<8>(first, last, [&](int64_t i, auto n) {
+            float value[n.count];
+            optim_load(value, x + i);
+            squares_add(&sums, value);
+        });
         squares_of_block(&pieces[blockIdx.x + s], sums, shared);
     });
 }
@@ -269,9 +294,7 @@ static __global__ void __launch_bounds__(THREADS)
         const float lr = step->lr * segment.lr_scale;
         f.keep = 1.0f - lr * segment.weight_decay;
         f.rate = lr / step->bias1;
-        optim_values<1>(
-            first, last, [&](int64_t i) { adamw_values<4>(state, f, i); },
-            [&](int64_t i) { adamw_values<1>(state, f, i); });
+        optim_values<1>(first, last, [&](int64_t i, auto n) { adamw_values<n.count>(state, f, i); });
     });
 }
 
@@ -319,9 +342,7 @@ static __global__ void __launch_bounds__(THREADS)
     optim_walk(segments, count, [&](const vmae_segment &segment, int64_t, int64_t first, int64_t last) {
         f.lr = step->lr * segment.lr_scale;
         f.decay = segment.weight_decay;
-        optim_values<1>(
-            first, last, [&](int64_t i) { sgd_values<4>(state, f, i); },
-            [&](int64_t i) { sgd_values<1>(state, f, i); });
+        optim_values<1>(first, last, [&](int64_t i, auto n) { sgd_values<n.count>(state, f, i); });
     });
 }
 
@@ -339,24 +360,18 @@ static __global__ void __launch_bounds__(THREADS)
     optim_walk(segments, count, [&](const vmae_segment &segment, int64_t s, int64_t first, int64_t last) {
         if (!segment.matrix)
             return;
+        const float decay = segment.weight_decay;
         square_sums of_grad = {}, of_param = {};
-        optim_values<4>(
-            first, last,
-            [&](int64_t i) {
-                float g[4], p[4];
-                load_vector(g, grad + i);
-                load_vector(p, param + i);
+        optim_values<4>(first, last, [&](int64_t i, auto n) {
+            float g[n.count], p[n.count];
+            optim_load(g, grad + i);
+            optim_load(p, param + i);
 #pragma unroll
-                for (int j = 0; j < 4; j++)
-                    g[j] = scale * g[j] + segment.weight_decay * p[j];
-                squares_add(&of_grad, g);
-                squares_add(&of_param, p);
-            },
-            [&](int64_t i) {
-                const float p[1] = { param[i] }, g[1] = { scale * grad[i] + segment.weight_decay * p[0] };
-                squares_add(&of_grad, g);
-                squares_add(&of_param, p);
-            });
+            for (int j = 0; j < n.count; j++)
+                g[j] = scale * g[j] + decay * p[j];
+            squares_add(&of_grad, g);
+            squares_add(&of_param, p);
+        });
         squares_of_block(&grad_pieces[blockIdx.x + s], of_grad, shared);
         squares_of_block(&param_pieces[blockIdx.x + s], of_param, shared);
     });
@@ -396,9 +411,7 @@ static __global__ void __launch_bounds__(THREADS)
         f.lr = step->lr * segment.lr_scale;
         f.decay = segment.matrix ? segment.weight_decay : 0.0f;
         f.ratio = ratio[s];
-        optim_values<1>(
-            first, last, [&](int64_t i) { sgd_values<4>(state, f, i); },
-            [&](int64_t i) { sgd_values<1>(state, f, i); });
+        optim_values<1>(first, last, [&](int64_t i, auto n) { sgd_values<n.count>(state, f, i); });
     });
 }
 
