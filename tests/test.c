@@ -11,6 +11,7 @@
 static vmae_test *tests, **tests_end = &tests;
 static int failed_checks;
 static bool skipped, runs_all;
+static void (*at_end)(void);
 
 void vmae_test_register(vmae_test *test)
 {
@@ -41,6 +42,11 @@ bool vmae_check_contains(const char *text, const char *part, const char *file, i
 bool vmae_test_runs_all(void)
 {
     return runs_all;
+}
+
+void vmae_test_at_end(void (*done)(void))
+{
+    at_end = done;
 }
 
 void vmae_test_skip(const char *format, ...)
@@ -152,6 +158,8 @@ int main(int argc, char **argv)
         else
             passed++;
     }
+    if (at_end)
+        at_end();
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skips);
     return failed ? 1 : passed || !skips ? 0 : 77;
 }

@@ -76,6 +76,10 @@ bool vmae_check_contains(const char *text, const char *part, const char *file, i
 /* Whether this run of the program leaves no test out. */
 bool vmae_test_runs_all(void);
 
+/* Calls `done` after the last test, before anything is torn down (libraries that were opened take part in exit(), too).
+ * The latest asked for is the one called. */
+void vmae_test_at_end(void (*done)(void));
+
 /* Ends this test as skipped, with the reason printed. */
 #define SKIP(...)                                                                                                      \
     do {                                                                                                               \

@@ -7,25 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static float *download(vmae_backend *be, const vmae_tensor *x)
+/* Fresh memory, also on failure: what an op before this one refuses by value is refused here. */
+static vmae_status download(vmae_backend *be, float **values, const vmae_tensor *x)
 {
     const size_t count = (size_t)vmae_count(x);
-    float *values = vmae_calloc(count, sizeof *values);
-    if (!values || be->download(be, values, x->data, count * vmae_type_size(x->type)) != VMAE_OK) {
-        free(values);
-        return NULL;
-    }
+    if (!(*values = vmae_calloc(count, sizeof **values)))
+        return VMAE_ENOMEM;
+    VMAE_TRY(be->download(be, *values, x->data, count * vmae_type_size(x->type)));
     for (size_t i = count; x->type == VMAE_BF16 && i-- > 0;) /* widened in place, from the end */
-        values[i] = float_of_bf16(((vmae_bf16 *)(void *)values)[i]);
-    return values;
+        (*values)[i] = float_of_bf16(((vmae_bf16 *)(void *)*values)[i]);
+    return VMAE_OK;
 }
 
 static vmae_status dot_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    float *x = download(be, node->in[0]), *weight = download(be, node->in[1]);
-    vmae_status st = x && weight ? VMAE_OK : VMAE_ENOMEM;
-    if (st == VMAE_OK) {
+    float *x = NULL, *weight = NULL;
+    vmae_status st = download(be, &x, node->in[0]);
+    if (st == VMAE_OK && (st = download(be, &weight, node->in[1])) == VMAE_OK) {
         double sum = 0.0;
         for (int64_t i = 0; i < vmae_count(node->in[0]); i++)
             sum += (double)x[i] * (double)weight[i];
@@ -43,8 +42,10 @@ static vmae_status dot_grad_run(vmae_backend *be, const vmae_node *node, bool ac
     (void)accumulate;
     vmae_tensor *dx = node->out[0];
     const int64_t count = vmae_count(dx);
-    float *dloss = download(be, node->in[0]), *weight = download(be, node->in[1]);
-    vmae_status st = dloss && weight ? VMAE_OK : VMAE_ENOMEM;
+    float *dloss = NULL, *weight = NULL;
+    vmae_status st = download(be, &dloss, node->in[0]);
+    if (st == VMAE_OK)
+        st = download(be, &weight, node->in[1]);
     for (int64_t i = 0; st == VMAE_OK && i < count; i++) {
         const float value = dloss[0] * weight[i];
         if (dx->type == VMAE_BF16)

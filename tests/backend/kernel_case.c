@@ -237,10 +237,7 @@ static void close_all(void)
 
 static vmae_backend *backend_with(int threads)
 {
-    static bool closes;
-    if (!closes)
-        atexit(close_all);
-    closes = true;
+    vmae_test_at_end(close_all);
     if (!opened[threads])
         must(vmae_backend_open(&opened[threads], vmae_test_device(), threads ? threads : 1), vmae_test_device());
     return opened[threads];
