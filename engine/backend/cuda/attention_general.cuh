@@ -234,15 +234,15 @@ __global__ void __launch_bounds__(GENERAL_THREADS) attention_kernel(T *out, floa
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 if (at + lane + 8 * j < view.tokens)
-                    highest = fmaxf(highest, p[r][j] * view.scale);
+                    highest = fmaxf(highest, p[r][j]);
             }
             highest = fmaxf(top[r], lanes_max(highest));
-            const float correction = expf(top[r] - highest);
+            const float correction = expf((top[r] - highest) * view.scale);
             top[r] = highest;
             sum[r] *= correction;
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                p[r][j] = at + lane + 8 * j < view.tokens ? expf(fmaf(p[r][j], view.scale, -highest)) : 0.0f;
+                p[r][j] = at + lane + 8 * j < view.tokens ? expf((p[r][j] - highest) * view.scale) : 0.0f;
                 sum[r] += p[r][j];
             }
 #pragma unroll
@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS) attention_kernel(T *out, floa
             write_row<WIDTH>(out + view.out_at(task) + token * view.out_step(), result[r], 1.0f / total, lane,
                              view.width);
             if (lse && lane == 0)
-                lse[task * view.tokens + token] = top[r] + logf(total);
+                lse[task * view.tokens + token] = top[r] * view.scale + logf(total);
         }
     }
 }

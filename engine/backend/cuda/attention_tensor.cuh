@@ -150,9 +150,9 @@ static __device__ __forceinline__ void attend(float (&result)[WIDTH / 8][4], flo
 #pragma unroll
             for (int e = 0; e < 2; e++)
                 if (8 * n + lane % 4 * 2 + e < valid)
-                    highest = fmaxf(highest, score[n][2 * half + e] * scale);
+                    highest = fmaxf(highest, score[n][2 * half + e]);
         highest = fmaxf(top[half], quad_max(highest));
-        factor[half] = exp2f(top[half] - highest);
+        factor[half] = exp2f((top[half] - highest) * scale);
         top[half] = highest;
         float part = 0.0f;
 #pragma unroll
@@ -160,7 +160,7 @@ static __device__ __forceinline__ void attend(float (&result)[WIDTH / 8][4], flo
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 float &p = score[n][2 * half + e];
-                p = 8 * n + lane % 4 * 2 + e < valid ? exp2f(fmaf(p, scale, -highest)) : 0.0f;
+                p = 8 * n + lane % 4 * 2 + e < valid ? exp2f((p - highest) * scale) : 0.0f;
                 part += p;
             }
         sum[half] = sum[half] * factor[half] + part;
@@ -235,9 +235,9 @@ __global__ void __launch_bounds__(32 * TENSOR_WARPS, 1)
                           lane, 32);
         if (lse && lane % 4 == 0) {
             if (lane / 4 < count)
-                lse[task * view.tokens + first + lane / 4] = (top[0] + log2f(total0)) * LN_2;
+                lse[task * view.tokens + first + lane / 4] = (top[0] * view.scale * LOG2_E + log2f(total0)) * LN_2;
             if (lane / 4 + 8 < count)
-                lse[task * view.tokens + first + lane / 4 + 8] = (top[1] + log2f(total1)) * LN_2;
+                lse[task * view.tokens + first + lane / 4 + 8] = (top[1] * view.scale * LOG2_E + log2f(total1)) * LN_2;
         }
         __syncwarp();
     }
