@@ -1,6 +1,6 @@
-/* libcuda_for_plans.c -- a stand-in for libcuda.so.1 on machines without a driver, so that cuDNN builds plans of engines
- * that are compiled at run time. Those refuse to exist unless these symbols resolve; while plans are built they call only
- * cuDriverGetVersion and cuDeviceGetCount, and with 0 devices they load nothing. Everything else answers
+/* libcuda_for_plans.c -- a stand-in for libcuda.so.1 on machines without a driver, so that cuDNN builds plans of
+ * engines that are compiled at run time. Those refuse to exist unless these symbols resolve; while plans are built they
+ * call only cuDriverGetVersion and cuDeviceGetCount, and with 0 devices they load nothing. Everything else answers
  * CUDA_ERROR_NO_DEVICE: nothing can be run by mistake. To be linked first, with soname libcuda.so.1. */
 enum { SUCCESS = 0, NO_DEVICE = 100 };
 

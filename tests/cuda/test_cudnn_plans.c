@@ -1,7 +1,7 @@
 /* test_cudnn_plans.c -- every graph that the CUDA backend gives to cuDNN has a plan, at every shape that pre-training,
- * probe and fine-tuning of ViT-B, L and H use, on an A100 and an H100. No GPU is needed: both are described, and the real
- * library accepts, compiles and finalizes for them. What it says about engines and workspaces is printed, not tested: a
- * GPU that is there may choose among more. */
+ * probe and fine-tuning of ViT-B, L and H use, on an A100 and an H100. No GPU is needed: both are described, and the
+ * real library accepts, compiles and finalizes for them. What it says about engines and workspaces is printed, not
+ * tested: a GPU that is there may choose among more. */
 #include "engine/backend/cuda/cudnn_graph.h"
 #include "tests/cuda/described_gpu.h"
 #include "tests/test.h"
@@ -13,26 +13,26 @@ static const struct {
 } gpus[] = { { "A100", DESCRIBED_A100 }, { "H100", DESCRIBED_H100 } };
 enum { GPUS = sizeof gpus / sizeof *gpus };
 
-/* The heads of each size, at the number of tokens of its encoder under a mask of 0.75 (50), of a whole image (197; 257 of
- * ViT-H/14), and of the decoder. Batches: of pre-training on one GPU, and small ones. */
+/* The heads of each size, at the number of tokens of its encoder under a mask of 0.75 (50), of a whole image (197; 257
+ * of ViT-H/14), and of the decoder. Batches: of pre-training on one GPU, and small ones. */
 static const struct {
     const char *what;
     cudnn_attention shape;
     bool grad;
 } attentions[] = {
-    { "ViT-B encoder", { 256, 50, 12, 64 }, true },      { "ViT-L encoder", { 256, 50, 16, 64 }, true },
-    { "ViT-H/16 encoder", { 128, 50, 16, 80 }, true },   { "ViT-H/14 encoder", { 128, 65, 16, 80 }, true },
-    { "decoder", { 256, 197, 16, 32 }, true },           { "ViT-H/14 decoder", { 128, 257, 16, 32 }, true },
-    { "ViT-B probe", { 512, 197, 12, 64 }, false },      { "ViT-L probe", { 512, 197, 16, 64 }, false },
-    { "ViT-H/14 probe", { 256, 257, 16, 80 }, false },   { "ViT-B fine-tuning", { 64, 197, 12, 64 }, true },
-    { "ViT-L fine-tuning", { 64, 197, 16, 64 }, true },  { "ViT-H/14 fine-tuning", { 32, 257, 16, 80 }, true },
-    { "demo encoder", { 32, 17, 3, 32 }, true },         { "one image", { 1, 197, 12, 64 }, true },
+    { "ViT-B encoder", { 256, 50, 12, 64 }, true },     { "ViT-L encoder", { 256, 50, 16, 64 }, true },
+    { "ViT-H/16 encoder", { 128, 50, 16, 80 }, true },  { "ViT-H/14 encoder", { 128, 65, 16, 80 }, true },
+    { "decoder", { 256, 197, 16, 32 }, true },          { "ViT-H/14 decoder", { 128, 257, 16, 32 }, true },
+    { "ViT-B probe", { 512, 197, 12, 64 }, false },     { "ViT-L probe", { 512, 197, 16, 64 }, false },
+    { "ViT-H/14 probe", { 256, 257, 16, 80 }, false },  { "ViT-B fine-tuning", { 64, 197, 12, 64 }, true },
+    { "ViT-L fine-tuning", { 64, 197, 16, 64 }, true }, { "ViT-H/14 fine-tuning", { 32, 257, 16, 80 }, true },
+    { "demo encoder", { 32, 17, 3, 32 }, true },        { "one image", { 1, 197, 12, 64 }, true },
 };
 
 static void report(const char *gpu, const char *what, const char *graph, const cudnn_plan *plan)
 {
-    printf("  %s  %-22s %-20s engine %2lld, workspace %11lld, %lld of %lld configurations refused before it\n", gpu, what,
-           graph, (long long)plan->engine, (long long)plan->workspace, (long long)plan->refused,
+    printf("  %s  %-22s %-20s engine %2lld, workspace %11lld, %lld of %lld configurations refused before it\n", gpu,
+           what, graph, (long long)plan->engine, (long long)plan->workspace, (long long)plan->refused,
            (long long)plan->suggested);
 }
 
