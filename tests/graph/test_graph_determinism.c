@@ -74,16 +74,16 @@ static void check_same(const outcome *a, const outcome *b, bool but_matrices, co
 
 static void check_threads(vmae_type precision, const char *what)
 {
-    outcome one = run_step(precision, 1), two = run_step(precision, 2), again = run_step(precision, 2),
-            three = run_step(precision, 3);
-    CHECK(one.gradients && vmae_max_magnitude(one.gradients, (size_t)one.trainable) > 1e-3);
+    outcome two = run_step(precision, 2), again = run_step(precision, 2);
+    CHECK(two.gradients && vmae_max_magnitude(two.gradients, (size_t)two.trainable) > 1e-3);
     check_same(&two, &again, false, what, 2);
-    check_same(&one, &two, true, what, 2);
-    check_same(&one, &three, true, what, 3);
-    outcome_release(&one);
-    outcome_release(&two);
     outcome_release(&again);
-    outcome_release(&three);
+    for (int threads = 1; threads <= 3 && vmae_test_on_cpu(); threads += 2) {
+        outcome other = run_step(precision, threads);
+        check_same(&two, &other, true, what, threads);
+        outcome_release(&other);
+    }
+    outcome_release(&two);
 }
 
 TEST(step_in_f32_gives_the_same_bits_twice_and_with_1_2_and_3_threads_but_for_weights_gradients)
