@@ -252,7 +252,6 @@ typedef struct norm_call {
     int part_count;
     float eps;
     bf16 *copy;
-    bool sums;
 } norm_call;
 
 template <class X, class Y, int VALUES> static void launch_norm(vmae_backend *be, const norm_call *c)
@@ -263,19 +262,14 @@ template <class X, class Y, int VALUES> static void launch_norm(vmae_backend *be
            c->eps);
 }
 
-template <class X, class Y, int VALUES> static void launch_norm_grad(vmae_backend *be, const norm_call *c)
+template <class X, class Y, int VALUES, bool SUMS> static void launch_norm_grad(vmae_backend *be, const norm_call *c)
 {
     constexpr int N = columns<X, Y>::N;
-    constexpr int WARPS = VALUES <= 24 ? 8 : 4; /* two blocks' registers fit an SM: all parts run at once */
+    constexpr int WARPS = VALUES + (SUMS ? 8 : 0) <= 24 ? 8 : 4; /* so that an SM's registers hold two blocks */
     const size_t shared = c->parts ? WARPS * (size_t)c->d * sizeof(float) : 0;
-    if (c->sums)
-        LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, true>), c->part_count, WARPS * 32, shared,
-               cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
-               c->weight, (const X *)c->add, c->rows, (int)c->d);
-    else
-        LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, false>), c->part_count, WARPS * 32, shared,
-               cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
-               c->weight, (const X *)c->add, c->rows, (int)c->d);
+    LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, SUMS>), c->part_count, WARPS * 32, shared,
+           cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
+           c->weight, (const X *)c->add, c->rows, (int)c->d);
 }
 
 /* VALUES of a row in a lane: the fewest that hold it. */
@@ -297,20 +291,20 @@ template <class X, class Y> static vmae_status norm_rows(vmae_backend *be, const
     return CUDA_LAUNCHED("layer_norm_kernel");
 }
 
-template <class X, class Y> static vmae_status norm_grad_rows(vmae_backend *be, const norm_call *c)
+template <class X, class Y, bool SUMS> static vmae_status norm_grad_rows(vmae_backend *be, const norm_call *c)
 {
     if (c->d > LONGEST || c->d % columns<X, Y>::N != 0)
         LAUNCH((layer_norm_grad_long_kernel<X, Y>), c->part_count, LONG_THREADS, 0, cuda_stream(be), (X *)c->out,
                c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd, c->weight, (const X *)c->add,
                c->rows, c->d);
     else if (c->d <= 512)
-        launch_norm_grad<X, Y, 16>(be, c);
+        launch_norm_grad<X, Y, 16, SUMS>(be, c);
     else if (c->d <= 768)
-        launch_norm_grad<X, Y, 24>(be, c);
+        launch_norm_grad<X, Y, 24, SUMS>(be, c);
     else if (c->d <= 1024)
-        launch_norm_grad<X, Y, 32>(be, c);
+        launch_norm_grad<X, Y, 32, SUMS>(be, c);
     else
-        launch_norm_grad<X, Y, 40>(be, c);
+        launch_norm_grad<X, Y, 40, SUMS>(be, c);
     return CUDA_LAUNCHED("layer_norm_grad_kernel");
 }
 
@@ -318,7 +312,7 @@ vmae_status cuda_layer_norm(vmae_backend *be, void *y, vmae_type y_type, float *
                             vmae_type x_type, const float *weight, const float *bias, int64_t rows, int64_t d,
                             float eps)
 {
-    const norm_call call = { y, mean, rstd, NULL, x, NULL, weight, bias, NULL, rows, d, 0, eps, NULL, false };
+    const norm_call call = { y, mean, rstd, NULL, x, NULL, weight, bias, NULL, rows, d, 0, eps, NULL };
     WITH_TYPE(x_type, X, WITH_TYPE(y_type, Y, return norm_rows<X, Y>(be, &call)));
 }
 
@@ -333,8 +327,10 @@ vmae_status cuda_layer_norm_grad(vmae_backend *be, void *dx, vmae_bf16 *copy, fl
     call.dy = dy, call.x = x, call.add = add, call.weight = weight;
     call.rows = rows, call.d = d, call.part_count = parts;
     call.parts = dweight || dbias || dsum ? scratch : NULL;
-    call.sums = dsum != NULL;
-    WITH_TYPE(x_type, X, WITH_TYPE(y_type, Y, VMAE_TRY((norm_grad_rows<X, Y>(be, &call)))));
+    WITH_TYPE(
+        x_type, X,
+        WITH_TYPE(y_type, Y,
+                  VMAE_TRY((dsum ? norm_grad_rows<X, Y, true>(be, &call) : norm_grad_rows<X, Y, false>(be, &call)))));
     if (dweight || dbias)
         VMAE_TRY(cuda_sum_parts(be, dweight, dbias, scratch, parts, 3 * d, d, accumulate));
     return dsum ? cuda_sum_parts(be, dsum, NULL, scratch + 2 * d, parts, 3 * d, d, accumulate) : VMAE_OK;
