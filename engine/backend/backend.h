@@ -152,10 +152,6 @@ typedef struct vmae_kernels {
     vmae_status (*gather_patches)(vmae_backend *be, void *y, const float *images, const int32_t *ids, int64_t stride,
                                   vmae_type type, int64_t batch, int64_t channels, int64_t side, int64_t p,
                                   int64_t keep);
-    /* The reconstruction target: target [batch, patches, p, p, channels] (channel fastest), f32. normalise: (t -
-     * mean)/sqrt(var + 1e-6) over a patch's values, variance unbiased. */
-    vmae_status (*patch_target)(vmae_backend *be, float *target, const float *images, int64_t batch, int64_t channels,
-                                int64_t side, int64_t p, bool normalise);
     /* Encoder input. y [batch, 1+keep, d]: y[:,0] = cls + pos[0]; y[b,1+j] = x[b,j] + pos[1 + ids[b,j]]. x [batch,
      * keep, d]; pos [1+patches, d]; ids [batch, stride] or NULL (j). */
     vmae_status (*embed_tokens)(vmae_backend *be, void *y, const void *x, const float *cls, const float *pos,
@@ -220,16 +216,20 @@ typedef struct vmae_kernels {
     /* dz = dloss[0] * gradient. */
     vmae_status (*info_nce_grad)(vmae_backend *be, float *dz, const float *dloss, const float *z, const float *lse_all,
                                  const float *lse_positive, int64_t rows, int64_t d, int64_t period, float temperature);
-    /* pred [batch, skip+patches, p]: the first `skip` (0 or 1) tokens of each image are ignored. target [batch,
-     * patches, p] f32, mask [batch, patches]. loss = sum_r mask[r] mean_i (pred - target)^2 / sum mask. row
-     * [batch*patches] scratch. */
-    vmae_status (*masked_mse)(vmae_backend *be, float *loss, float *row, const void *pred, const float *target,
-                              const float *mask, vmae_type type, int64_t batch, int64_t skip, int64_t patches,
-                              int64_t p);
+    /* The reconstruction loss. target of a patch: its pixels [p, p, channels] (channel fastest) of images [batch,
+     * channels, side, side]; normalise: (t - mean)/sqrt(var + 1e-6) over these values, variance unbiased. pred [batch,
+     * skip + patches, p*p*channels], patches = (side/p)^2: the first `skip` (0 or 1) tokens of each image are ignored.
+     * mask [batch, patches]. loss = sum_r mask[r] mean_i (pred - target)^2 / sum mask. Of images and pred only what the
+     * mask removes is read. stats [2 batch patches + 1], kept for the gradient: mean and 1/sqrt(var + 1e-6) of each
+     * removed patch (0 and 1 if not normalise; 0 and 0 of the others), then sum mask. A mask that removes nothing is
+     * refused (VMAE_EDATA). scratch: 2 batch patches floats. */
+    vmae_status (*patch_mse)(vmae_backend *be, float *loss, float *stats, float *scratch, const void *pred,
+                             const float *images, const float *mask, vmae_type type, int64_t batch, int64_t skip,
+                             int64_t channels, int64_t side, int64_t p, bool normalise);
     /* dpred like pred, zeros where nothing flows. */
-    vmae_status (*masked_mse_grad)(vmae_backend *be, void *dpred, const float *dloss, const void *pred,
-                                   const float *target, const float *mask, vmae_type type, int64_t batch, int64_t skip,
-                                   int64_t patches, int64_t p);
+    vmae_status (*patch_mse_grad)(vmae_backend *be, void *dpred, const float *dloss, const void *pred,
+                                  const float *images, const float *mask, const float *stats, vmae_type type,
+                                  int64_t batch, int64_t skip, int64_t channels, int64_t side, int64_t p);
     /* Mean cross-entropy of logits [rows, classes] f32 with labels [rows] smoothed (1 - s + s/classes on the label,
      * s/classes elsewhere), or with soft targets [rows, classes] if they are not NULL. prob [rows, classes] = softmax,
      * kept. A label out of range is refused (VMAE_EDATA). row [rows] scratch. */

@@ -80,7 +80,6 @@ typedef struct vmae_vicmae {
     vmae_tensor *pooled;                            /* [2N, D] f32 */
     vmae_tensor *proj;                              /* [2N, out] f32, not normalised */
     vmae_tensor *pred;                              /* [2N, 1 + L, P] */
-    vmae_tensor *target;                            /* [2N, L, P] f32 */
     vmae_tensor *loss_recon, *loss_contrast, *loss; /* [1] f32 */
 } vmae_vicmae;
 

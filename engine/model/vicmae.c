@@ -59,18 +59,13 @@ void vmae_record_vicmae(vmae_vicmae *m, vmae_graph *g, const vmae_params *params
                                                options->pairs / options->positive_ranks, (float)options->temperature));
 
     m->pred = record_decoder(&r, config, m->latent, &m->masking);
-    m->target = vmae_patch_target(g, m->images, config->patch_size, config->norm_pix);
-    m->loss_recon = vmae_keep(vmae_masked_mse(g, m->pred, m->target, m->masking.mask));
+    m->loss_recon =
+        vmae_keep(vmae_patch_mse(g, m->pred, m->images, m->masking.mask, config->patch_size, config->norm_pix));
     m->loss = vmae_keep(vmae_weighted_sum(g, m->loss_recon, m->recon_weight, m->loss_contrast, m->lambda));
     if (options->keep_all) {
-        vmae_tensor *all[] = { m->masking.ids_shuffle,
-                               m->masking.ids_restore,
-                               m->masking.mask,
-                               m->latent,
-                               m->pooled,
-                               m->proj,
-                               m->pred,
-                               m->target };
+        vmae_tensor *all[] = {
+            m->masking.ids_shuffle, m->masking.ids_restore, m->masking.mask, m->latent, m->pooled, m->proj, m->pred
+        };
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             vmae_keep(all[i]);
     }

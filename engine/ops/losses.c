@@ -1,64 +1,78 @@
-/* losses.c -- what training minimises: masked MSE, InfoNCE (with the l2 norm in front), cross-entropy. */
+/* losses.c -- what training minimises: MSE of masked patches, InfoNCE (with the l2 norm in front), cross-entropy. */
 #include "engine/ops/ops.h"
 #include "engine/ops/rule.h"
 
-/* ---- masked mse: inputs pred, target, mask; outputs loss, row (scratch that the arena holds) ---- */
+/* ---- patch mse: inputs pred, images, mask; outputs loss, stats; size: patch, normalise ---- */
 
-static int64_t tokens_to_skip(const vmae_tensor *pred, const vmae_tensor *target)
+static int64_t tokens_to_skip(const vmae_tensor *pred, const vmae_tensor *mask)
 {
-    return pred->shape.dim[1] - target->shape.dim[1];
+    return pred->shape.dim[1] - mask->shape.dim[1];
 }
 
-static vmae_status masked_mse_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
+static vmae_status patch_mse_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     (void)be, (void)accumulates;
-    node->scratch_bytes = (size_t)vmae_count(node->in[2]) * sizeof(float);
+    node->scratch_bytes = 2 * (size_t)vmae_count(node->in[2]) * sizeof(float);
     return VMAE_OK;
 }
 
-static vmae_status masked_mse_run(vmae_backend *be, const vmae_node *node, bool accumulate)
+static vmae_status patch_mse_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const vmae_tensor *pred = node->in[0], *target = node->in[1];
-    return be->kernels->masked_mse(be, node->out[0]->data, node->scratch, pred->data, target->data, node->in[2]->data,
-                                   pred->type, target->shape.dim[0], tokens_to_skip(pred, target), target->shape.dim[1],
-                                   target->shape.dim[2]);
+    const vmae_tensor *pred = node->in[0], *images = node->in[1], *mask = node->in[2];
+    return be->kernels->patch_mse(be, node->out[0]->data, node->out[1]->data, node->scratch, pred->data, images->data,
+                                  mask->data, pred->type, images->shape.dim[0], tokens_to_skip(pred, mask),
+                                  images->shape.dim[1], images->shape.dim[2], node->size[0], node->size[1]);
 }
 
-/* Inputs dloss, pred, target, mask; output dpred. */
-static vmae_status masked_mse_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
+/* Inputs dloss, pred, images, mask, stats; output dpred; size[0] patch. */
+static vmae_status patch_mse_grad_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const vmae_tensor *pred = node->in[1], *target = node->in[2];
-    return be->kernels->masked_mse_grad(be, node->out[0]->data, node->in[0]->data, pred->data, target->data,
-                                        node->in[3]->data, pred->type, target->shape.dim[0],
-                                        tokens_to_skip(pred, target), target->shape.dim[1], target->shape.dim[2]);
+    const vmae_tensor *pred = node->in[1], *images = node->in[2], *mask = node->in[3];
+    return be->kernels->patch_mse_grad(be, node->out[0]->data, node->in[0]->data, pred->data, images->data, mask->data,
+                                       node->in[4]->data, pred->type, images->shape.dim[0], tokens_to_skip(pred, mask),
+                                       images->shape.dim[1], images->shape.dim[2], node->size[0]);
 }
 
-static const vmae_rule masked_mse_grad = { "masked_mse_grad", masked_mse_grad_run, NULL, NULL, NULL };
+static const vmae_rule patch_mse_grad = { "patch_mse_grad", patch_mse_grad_run, NULL, NULL, NULL };
 
-static void masked_mse_backward(vmae_graph *g, vmae_node *node)
+static void patch_mse_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *pred = node->in[0];
-    vmae_node *grad = vmae_record(g, &masked_mse_grad, 4,
-                                  (vmae_tensor *[]){ node->out[0]->gradient, pred, node->in[1], node->in[2] });
+    vmae_node *grad =
+        vmae_record(g, &patch_mse_grad, 5,
+                    (vmae_tensor *[]){ node->out[0]->gradient, pred, node->in[1], node->in[2], node->out[1] });
+    if (grad)
+        grad->size[0] = node->size[0];
     vmae_add_gradient(g, pred, vmae_result(g, grad, pred->type, pred->shape));
 }
 
-static const vmae_rule masked_mse = { "masked_mse", masked_mse_run, masked_mse_backward, masked_mse_prepare, NULL };
+static const vmae_rule patch_mse = { "patch_mse", patch_mse_run, patch_mse_backward, patch_mse_prepare, NULL };
 
-vmae_tensor *vmae_masked_mse(vmae_graph *g, vmae_tensor *pred, vmae_tensor *target, vmae_tensor *mask)
+vmae_tensor *vmae_patch_mse(vmae_graph *g, vmae_tensor *pred, vmae_tensor *images, vmae_tensor *mask, int64_t patch,
+                            bool normalise)
 {
-    if (!pred || !target || !mask)
-        return vmae_graph_fail(g, "masked_mse: an input is missing");
-    const vmae_shape *p = &pred->shape, *t = &target->shape, *m = &mask->shape;
-    if (p->rank != 3 || t->rank != 3 || m->rank != 2 || p->dim[0] != t->dim[0] || p->dim[2] != t->dim[2] ||
-        m->dim[0] != t->dim[0] || m->dim[1] != t->dim[1] || (p->dim[1] != t->dim[1] && p->dim[1] != t->dim[1] + 1) ||
-        target->type != VMAE_F32 || mask->type != VMAE_F32)
-        return vmae_graph_fail(g, "masked_mse: pred is %s, target is %s, mask is %s", vmae_shape_text(*p),
-                               vmae_shape_text(*t), vmae_shape_text(*m));
-    return vmae_result(g, vmae_record(g, &masked_mse, 3, (vmae_tensor *[]){ pred, target, mask }), VMAE_F32,
-                       VMAE_SHAPE(1));
+    if (!pred || !images || !mask)
+        return vmae_graph_fail(g, "patch_mse: an input is missing");
+    const int64_t patches = vmae_count_patches(g, "patch_mse", images, patch);
+    if (!patches)
+        return NULL;
+    const vmae_shape *p = &pred->shape, *s = &images->shape;
+    if (p->rank != 3 || p->dim[0] != s->dim[0] || p->dim[2] != s->dim[1] * patch * patch ||
+        (p->dim[1] != patches && p->dim[1] != patches + 1) || mask->type != VMAE_F32 ||
+        !vmae_same_shape(mask->shape, VMAE_SHAPE(s->dim[0], patches)))
+        return vmae_graph_fail(g, "patch_mse: pred is %s, images are %s in patches of %lld, mask is %s",
+                               vmae_shape_text(*p), vmae_shape_text(*s), (long long)patch,
+                               vmae_shape_text(mask->shape));
+    vmae_node *node = vmae_record(g, &patch_mse, 3, (vmae_tensor *[]){ pred, images, mask });
+    if (!node)
+        return NULL;
+    node->size[0] = patch;
+    node->size[1] = normalise;
+    vmae_tensor *loss = vmae_result(g, node, VMAE_F32, VMAE_SHAPE(1));
+    vmae_result(g, node, VMAE_F32, VMAE_SHAPE(2 * s->dim[0] * patches + 1));
+    return loss;
 }
 
 /* ---- l2 normalise: input x; outputs y, norm ---- */

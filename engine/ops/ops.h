@@ -53,8 +53,6 @@ vmae_masking vmae_random_masking(vmae_graph *g, vmae_tensor *noise, int64_t keep
 /* Pixels of the visible patches (all if masking is NULL): images [B, C, S, S] f32 -> [B, keep, C p p] precision, laid
  * out as the rows of patch_embed.proj.weight. */
 vmae_tensor *vmae_gather_patches(vmae_graph *g, vmae_tensor *images, const vmae_masking *masking, int64_t patch);
-/* [B, L, p p C] f32, channel fastest; normalise: per patch, unbiased variance, eps 1e-6. No gradient. */
-vmae_tensor *vmae_patch_target(vmae_graph *g, vmae_tensor *images, int64_t patch, bool normalise);
 /* x [B, keep, D] -> [B, 1 + keep, D]: class token in front, positions added. cls [D] or [1,1,D]; pos [.., 1 + L, D].
  * Gradients: x, cls, pos if trainable. */
 vmae_tensor *vmae_embed_tokens(vmae_graph *g, vmae_tensor *x, vmae_tensor *cls, vmae_tensor *pos,
@@ -82,9 +80,11 @@ vmae_tensor *vmae_l2_normalize(vmae_graph *g, vmae_tensor *x);
  * backend.h; N for the exact loss. */
 vmae_tensor *vmae_info_nce(vmae_graph *g, vmae_tensor *z, int64_t period, float temperature);
 /* Masked mean squared error, the reconstruction loss (He et al. 2021, sec. 3): pred [B, L, P] or [B, 1 + L, P] (the
- * class token is ignored), target [B, L, P] f32, mask [B, L] f32; the mean over removed patches of a patch's mean
- * squared error: result [1]. */
-vmae_tensor *vmae_masked_mse(vmae_graph *g, vmae_tensor *pred, vmae_tensor *target, vmae_tensor *mask);
+ * class token is ignored) against the patches of images [B, C, S, S] f32, P = p p C, channel fastest; mask [B, L] f32;
+ * the mean over removed patches of a patch's mean squared error: result [1]. normalise: each patch to mean 0 and
+ * deviation 1; unbiased variance, eps 1e-6. Gradient: pred. */
+vmae_tensor *vmae_patch_mse(vmae_graph *g, vmae_tensor *pred, vmae_tensor *images, vmae_tensor *mask, int64_t patch,
+                            bool normalise);
 /* Mean cross-entropy of logits [N, classes] f32: with labels [N] i32, smoothed, or with soft targets [N, classes] f32
  * (the other NULL): [1]. */
 vmae_tensor *vmae_cross_entropy(vmae_graph *g, vmae_tensor *logits, vmae_tensor *labels, vmae_tensor *targets,

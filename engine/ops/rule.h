@@ -34,6 +34,9 @@ void vmae_set_gradient(vmae_tensor *x, vmae_tensor *dx);
  * none, is fine. */
 void vmae_add_gradient(vmae_graph *g, vmae_tensor *x, vmae_tensor *dx);
 
+/* The number of square patches of images [B, C, S, S] f32, or 0 with the op's sentence: tokens.c. */
+int64_t vmae_count_patches(vmae_graph *g, const char *op, const vmae_tensor *images, int64_t patch);
+
 static inline bool vmae_wants(const vmae_tensor *x)
 {
     return x && x->wants_gradient;

@@ -48,8 +48,7 @@ static vmae_status gather_patches_run(vmae_backend *be, const vmae_node *node, b
 
 static const vmae_rule gather_patches = { "gather_patches", gather_patches_run, NULL, NULL, NULL };
 
-/* The number of patches of an image, or 0 with a sentence. */
-static int64_t count_patches(vmae_graph *g, const char *op, const vmae_tensor *images, int64_t patch)
+int64_t vmae_count_patches(vmae_graph *g, const char *op, const vmae_tensor *images, int64_t patch)
 {
     const vmae_shape *s = &images->shape;
     if (s->rank == 4 && images->type == VMAE_F32 && s->dim[2] == s->dim[3] && patch > 0 && s->dim[2] % patch == 0)
@@ -63,7 +62,7 @@ vmae_tensor *vmae_gather_patches(vmae_graph *g, vmae_tensor *images, const vmae_
 {
     if (!images || (masking && !masking->ids_shuffle))
         return vmae_graph_fail(g, "gather_patches: an input is missing");
-    const int64_t patches = count_patches(g, "gather_patches", images, patch);
+    const int64_t patches = vmae_count_patches(g, "gather_patches", images, patch);
     if (!patches)
         return NULL;
     if (masking && !vmae_same_shape(masking->ids_shuffle->shape, VMAE_SHAPE(images->shape.dim[0], patches)))
@@ -78,32 +77,6 @@ vmae_tensor *vmae_gather_patches(vmae_graph *g, vmae_tensor *images, const vmae_
     node->size[1] = masking ? masking->keep : patches;
     return vmae_result(g, node, vmae_graph_precision(g),
                        VMAE_SHAPE(images->shape.dim[0], node->size[1], images->shape.dim[1] * patch * patch));
-}
-
-/* ---- the reconstruction target: input images; size: patch, normalise ---- */
-
-static vmae_status patch_target_run(vmae_backend *be, const vmae_node *node, bool accumulate)
-{
-    (void)accumulate;
-    const vmae_tensor *images = node->in[0];
-    return be->kernels->patch_target(be, node->out[0]->data, images->data, images->shape.dim[0], images->shape.dim[1],
-                                     images->shape.dim[2], node->size[0], node->size[1]);
-}
-
-static const vmae_rule patch_target = { "patch_target", patch_target_run, NULL, NULL, NULL };
-
-vmae_tensor *vmae_patch_target(vmae_graph *g, vmae_tensor *images, int64_t patch, bool normalise)
-{
-    if (!images)
-        return vmae_graph_fail(g, "patch_target: an input is missing");
-    const int64_t patches = count_patches(g, "patch_target", images, patch);
-    vmae_node *node = patches ? vmae_record(g, &patch_target, 1, &images) : NULL;
-    if (!node)
-        return NULL;
-    node->size[0] = patch;
-    node->size[1] = normalise;
-    return vmae_result(g, node, VMAE_F32,
-                       VMAE_SHAPE(images->shape.dim[0], patches, images->shape.dim[1] * patch * patch));
 }
 
 /* ---- encoder input: inputs x, cls, pos, ids ---- */

@@ -137,11 +137,6 @@ static vmae_tensor *gather_patches(vmae_graph *g, vmae_tensor **in)
     return vmae_gather_patches(g, in[0], &masking, 3);
 }
 
-static vmae_tensor *patch_target(vmae_graph *g, vmae_tensor **in)
-{
-    return vmae_patch_target(g, in[0], 3, true);
-}
-
 static vmae_tensor *embed_tokens(vmae_graph *g, vmae_tensor **in)
 {
     return vmae_embed_tokens(g, in[0], in[1], in[2], NULL);
@@ -198,9 +193,14 @@ static vmae_tensor *info_nce_of_ranks(vmae_graph *g, vmae_tensor **in)
     return vmae_info_nce(g, vmae_l2_normalize(g, in[0]), 3, 0.7f);
 }
 
-static vmae_tensor *masked_mse(vmae_graph *g, vmae_tensor **in)
+static vmae_tensor *patch_mse(vmae_graph *g, vmae_tensor **in)
 {
-    return vmae_masked_mse(g, in[0], in[1], in[2]);
+    return vmae_patch_mse(g, in[0], in[1], in[2], 3, true);
+}
+
+static vmae_tensor *patch_mse_of_raw_pixels(vmae_graph *g, vmae_tensor **in)
+{
+    return vmae_patch_mse(g, in[0], in[1], in[2], 3, false);
 }
 
 static vmae_tensor *cross_entropy(vmae_graph *g, vmae_tensor **in)
@@ -348,7 +348,6 @@ const op_case op_cases[] = {
       0.0,
       false,
       true },
-    { "patch_target", patch_target, { { GIVEN, S(2, 3, 9, 9), NORMAL, 0 } }, 1, 0.0, false, true },
     { "embed_tokens",
       embed_tokens,
       { { ACTIVATION, S(3, 5, 7), NORMAL, 0 }, { VECTOR, S(1, 1, 7), NORMAL, 0 }, { VECTOR, S(1, 6, 7), NORMAL, 0 } },
@@ -389,16 +388,16 @@ const op_case op_cases[] = {
     { "two pools", pool_twice, { { ACTIVATION, S(3, 6, 7), DISTINCT, 0 } }, 1, LINEAR_TOLERANCE, false, false },
     { "info_nce", info_nce, { { FLOATS, S(6, 7), NORMAL, 0 } }, 1, SMOOTH_TOLERANCE, true, false },
     { "info_nce of ranks", info_nce_of_ranks, { { FLOATS, S(18, 5), NORMAL, 0 } }, 1, SMOOTH_TOLERANCE, true, false },
-    { "masked_mse",
-      masked_mse,
-      { { ACTIVATION, S(2, 5, 7), NORMAL, 0 }, { GIVEN, S(2, 5, 7), NORMAL, 0 }, { GIVEN, S(2, 5), ZERO_ONE, 0 } },
+    { "patch_mse",
+      patch_mse,
+      { { ACTIVATION, S(2, 9, 27), NORMAL, 0 }, { GIVEN, S(2, 3, 9, 9), NORMAL, 0 }, { GIVEN, S(2, 9), ZERO_ONE, 0 } },
       3,
       SMOOTH_TOLERANCE,
       false,
       false },
-    { "masked_mse with a class token",
-      masked_mse,
-      { { ACTIVATION, S(2, 6, 7), NORMAL, 0 }, { GIVEN, S(2, 5, 7), NORMAL, 0 }, { GIVEN, S(2, 5), ZERO_ONE, 0 } },
+    { "patch_mse of raw pixels, with a class token",
+      patch_mse_of_raw_pixels,
+      { { ACTIVATION, S(2, 10, 27), NORMAL, 0 }, { GIVEN, S(2, 3, 9, 9), NORMAL, 0 }, { GIVEN, S(2, 9), ZERO_ONE, 0 } },
       3,
       SMOOTH_TOLERANCE,
       false,

@@ -186,10 +186,10 @@ static void bench_typed(const vmae_kernels *k, vmae_backend *be, vmae_type type,
               k->pool_grad(be, x->e, x->small, x->scratch, x->w, x->a, x->d, which, &power, NULL, (vmae_pool)kind, type,
                            BATCH, PATCHES, D, false));
     }
-    BENCH("masked_mse", BATCH * PATCHES * PIXELS * (size + 4), "GB/s",
-          k->masked_mse(be, x->small, x->scratch, x->a, x->c, x->w, type, BATCH, 1, PATCHES, PIXELS));
-    BENCH("masked_mse_grad", BATCH * PATCHES * PIXELS * (2 * size + 4), "GB/s",
-          k->masked_mse_grad(be, x->d, x->w, x->a, x->c, x->w, type, BATCH, 1, PATCHES, PIXELS));
+    BENCH("patch_mse", BATCH * PATCHES * PIXELS * (size + 4), "GB/s",
+          k->patch_mse(be, x->small, x->e, x->scratch, x->a, x->c, x->w, type, BATCH, 1, 3, SIDE, PATCH, true));
+    BENCH("patch_mse_grad", BATCH * PATCHES * PIXELS * (2 * size + 4), "GB/s",
+          k->patch_mse_grad(be, x->d, x->w, x->a, x->c, x->w, x->e, type, BATCH, 1, 3, SIDE, PATCH));
 }
 
 /* Kernels that know only f32. */
@@ -201,8 +201,6 @@ static void bench_f32(const vmae_kernels *k, vmae_backend *be, const blocks *x)
     BENCH("fill", BLOCK_BYTES, "GB/s", k->fill(be, x->d, 1.0f, (int64_t)(BLOCK_BYTES / 4)));
     BENCH("random_masking", BATCH * PATCHES * 16.0, "GB/s",
           k->random_masking(be, x->ids, x->restore, x->small, x->a, BATCH, PATCHES, KEEP));
-    BENCH("patch_target", 2.0 * BATCH * PATCHES * PIXELS * 4, "GB/s",
-          k->patch_target(be, x->c, x->a, BATCH, 3, SIDE, PATCH, true));
     BENCH("l2_normalize", 2.0 * 65536 * 128 * 4, "GB/s", k->l2_normalize(be, x->c, x->small, x->a, 65536, 128));
     BENCH("l2_normalize_grad", 3.0 * 65536 * 128 * 4, "GB/s",
           k->l2_normalize_grad(be, x->d, x->b, x->c, x->small, 65536, 128));

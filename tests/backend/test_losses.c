@@ -1,5 +1,5 @@
-/* test_losses.c -- InfoNCE, masked MSE, cross-entropy and L2 normalisation against golden vectors, double precision and
- * differences. */
+/* test_losses.c -- InfoNCE, MSE of masked patches, cross-entropy and L2 normalisation against golden vectors, double
+ * precision and differences. */
 #include "tests/backend/kernel_values.h"
 
 #include <stdio.h>
@@ -338,86 +338,148 @@ TEST(l2_normalize_matches_double_precision_at_awkward_sizes)
     on_every_backend(unit_large);
 }
 
-/* ---- masked MSE ---- */
+/* ---- MSE of masked patches ---- */
 
 typedef struct mse_job {
-    int64_t batch, skip, patches, p;
-    const float *target, *mask;
+    int64_t batch, skip, channels, grid, p; /* images of grid x grid patches of p x p pixels */
+    bool normalise;
+    const double *target;
+    const float *mask;
 } mse_job;
+
+static int64_t mse_patches(const mse_job *j)
+{
+    return j->grid * j->grid;
+}
+
+static int64_t mse_values(const mse_job *j)
+{
+    return j->channels * j->p * j->p;
+}
+
+static const double *mse_target(const mse_job *j, const float *images)
+{
+    const int64_t patches = mse_patches(j), n = mse_values(j), side = j->grid * j->p;
+    double *target = grab_doubles(j->batch * patches * n);
+    for (int64_t r = 0; r < j->batch * patches; r++) {
+        double *t = target + r * n, mean = 0.0, var = 0.0;
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t c = i % j->channels, x = i / j->channels % j->p, y = i / j->channels / j->p, l = r % patches;
+            const int64_t line = (r / patches * j->channels + c) * side + l / j->grid * j->p + y;
+            t[i] = (double)images[line * side + l % j->grid * j->p + x];
+            mean += t[i] / (double)n;
+        }
+        for (int64_t i = 0; i < n; i++)
+            var += (t[i] - mean) * (t[i] - mean) / ((double)n - 1.0);
+        for (int64_t i = 0; j->normalise && i < n; i++)
+            t[i] = (t[i] - mean) / sqrt(var + 1e-6);
+    }
+    return target;
+}
 
 static double mse_reference(const double *pred, const void *job)
 {
     const mse_job *j = job;
+    const int64_t patches = mse_patches(j), n = mse_values(j);
     double sum = 0.0, removed = 0.0;
     for (int64_t b = 0; b < j->batch; b++)
-        for (int64_t l = 0; l < j->patches; l++) {
-            const int64_t r = b * j->patches + l;
-            const double *x = pred + (b * (j->skip + j->patches) + j->skip + l) * j->p;
-            for (int64_t i = 0; i < j->p; i++) {
-                const double diff = x[i] - (double)j->target[r * j->p + i];
-                sum += (double)j->mask[r] * diff * diff / (double)j->p;
+        for (int64_t l = 0; l < patches; l++) {
+            const int64_t r = b * patches + l;
+            const double *x = pred + (b * (j->skip + patches) + j->skip + l) * n;
+            for (int64_t i = 0; i < n; i++) {
+                const double diff = x[i] - j->target[r * n + i];
+                sum += (double)j->mask[r] * diff * diff / (double)n;
             }
             removed += (double)j->mask[r];
         }
     return sum / removed;
 }
 
-static void mse_case(vmae_backend *be, int64_t batch, int64_t skip, int64_t patches, int64_t p, vmae_type type,
-                     bool numeric)
+/* The gradient of mse_reference. */
+static double *mse_reference_grad(const double *pred, const mse_job *j)
 {
-    const int64_t n = batch * (skip + patches) * p, rows = batch * patches;
-    float *pred = random_floats(n, 11), *mask = grab_floats(rows), *row = grab_floats(rows), *loss = grab_floats(1),
+    const int64_t patches = mse_patches(j), tokens = j->skip + patches, n = mse_values(j);
+    double *g = grab_doubles(j->batch * tokens * n), removed = 0.0;
+    for (int64_t r = 0; r < j->batch * patches; r++)
+        removed += (double)j->mask[r];
+    for (int64_t i = 0; i < j->batch * tokens * n; i++) {
+        const int64_t l = i / n % tokens - j->skip, r = i / n / tokens * patches + l;
+        g[i] = l < 0 ? 0.0 : 2.0 * (double)j->mask[r] * (pred[i] - j->target[r * n + i % n]) / (removed * (double)n);
+    }
+    return g;
+}
+
+static void mse_case(vmae_backend *be, mse_job job, vmae_type type, bool numeric)
+{
+    const int64_t patches = mse_patches(&job), p = mse_values(&job), rows = job.batch * patches;
+    const int64_t n = job.batch * (job.skip + patches) * p, side = job.grid * job.p;
+    float *pred = random_floats(n, 11), *images = random_floats(rows * p, 12), *mask = grab_floats(rows);
+    float *loss = grab_floats(1), *stats = grab_floats(2 * rows + 1), *scratch = grab_floats(2 * rows),
           *factor = grab_float(0.75f);
-    const float *target = random_floats(rows * p, 12);
+    for (int64_t c = 0; c < job.channels; c++) /* the first patch is constant */
+        for (int64_t i = 0; i < job.p * job.p; i++)
+            images[(c * side + i / job.p) * side + i % job.p] = 0.25f;
     for (int64_t r = 0; r < rows; r++)
         mask[r] = r % 3 == 1 ? 0.0f : 1.0f;
     void *typed = as_type(pred, n, type), *dpred = grab_type(n, type);
-    const mse_job job = { batch, skip, patches, p, target, mask };
-    RUN(be, masked_mse, OUT(loss), SCRATCH(row), IN(typed), IN(target), IN(mask), type, batch, skip, patches, p);
-    RUN(be, masked_mse_grad, OUT(dpred), IN(factor), IN(typed), IN(target), IN(mask), type, batch, skip, patches, p);
+    RUN(be, patch_mse, OUT(loss), OUT(stats), SCRATCH(scratch), IN(typed), IN(images), IN(mask), type, job.batch,
+        job.skip, job.channels, side, job.p, job.normalise);
+    RUN(be, patch_mse_grad, OUT(dpred), IN(factor), IN(typed), IN(images), IN(mask), IN(stats), type, job.batch,
+        job.skip, job.channels, side, job.p);
+    if (kernel_repeats()) /* the bits are compared; what follows takes its time */
+        return;
+    job.target = mse_target(&job, images);
+    job.mask = mask;
     double *exact = as_doubles(pred, n);
     const double expected = mse_reference(exact, &job);
     CHECK_NEAR(number(loss), expected, 1e-6 * expected);
-    if (numeric) {
-        double *g = differences(mse_reference, &job, exact, n);
-        for (int64_t i = 0; i < n; i++)
-            g[i] *= (double)*factor;
-        const float *got = as_floats(dpred, n, type);
-        CHECK_ARRAY(got, g, n, 1e-5, type);
-    }
+    double *g = numeric ? differences(mse_reference, &job, exact, n) : mse_reference_grad(exact, &job);
+    for (int64_t i = 0; i < n; i++)
+        g[i] *= (double)*factor;
+    const float *got = as_floats(dpred, n, type);
+    CHECK_ARRAY(got, g, n, 1e-5, type);
 }
 
 static void mse_sizes(vmae_backend *be)
 {
     for (int type = VMAE_F32; type <= VMAE_BF16; type++) {
-        mse_case(be, 2, 0, 5, 7, (vmae_type)type, true);
-        mse_case(be, 3, 1, 4, 13, (vmae_type)type, true);
-        mse_case(be, 1, 1, 2, 1, (vmae_type)type, true);
-        mse_case(be, 5, 1, 9, 1031, (vmae_type)type, false); /* longer than a chunk of a row */
-        mse_case(be, 33, 1, 17, 48, (vmae_type)type, false);
+        for (int normalise = 0; normalise < 2; normalise++) {
+            mse_case(be, (mse_job){ 2, 0, 3, 2, 3, normalise, NULL, NULL }, (vmae_type)type, true);
+            mse_case(be, (mse_job){ 1, 1, 1, 3, 2, normalise, NULL, NULL }, (vmae_type)type, true);
+            mse_case(be, (mse_job){ 3, 1, 3, 2, 4, normalise, NULL, NULL }, (vmae_type)type, false);
+            mse_case(be, (mse_job){ 2, 1, 5, 3, 14, normalise, NULL, NULL }, (vmae_type)type, false);
+            mse_case(be, (mse_job){ 3, 0, 3, 2, 16, normalise, NULL, NULL }, (vmae_type)type, false);
+            mse_case(be, (mse_job){ 2, 1, 3, 3, 20, normalise, NULL, NULL }, (vmae_type)type,
+                     false); /* longer than a chunk of a row */
+            mse_case(be, (mse_job){ 1, 1, 1, 2, 80, normalise, NULL, NULL }, (vmae_type)type, false);
+            mse_case(be, (mse_job){ 33, 1, 3, 4, 4, normalise, NULL, NULL }, (vmae_type)type, false);
+        }
+        mse_case(be, (mse_job){ 1, 1, 1, 2, 1, false, NULL, NULL }, (vmae_type)type, true);
     }
 }
 
-TEST(masked_mse_and_its_gradient_match_double_precision)
+TEST(patch_mse_and_its_gradient_match_double_precision_also_where_a_patch_is_constant)
 {
     on_every_backend(mse_sizes);
 }
 
 static void mse_refusals(vmae_backend *be)
 {
-    float *x = GRAB((float[12]){ 0 }), *mask = GRAB((float[4]){ 0 }), *row = grab_floats(4), *loss = grab_float(5.0f),
-          *one = grab_float(1.0f), *dpred = grab_floats(12);
-    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(x), IN(mask), VMAE_F32,
-                  2, 0, 2, 3);
-    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse_grad, OUT(dpred), IN(one), IN(x), IN(x), IN(mask), VMAE_F32,
-                  2, 0, 2, 3);
-    mask[2] = NAN;
-    CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(x), IN(mask), VMAE_F32,
-                  2, 0, 2, 3);
+    float *x = GRAB((float[8]){ 0 }), *mask = GRAB((float[8]){ 0 }), *stats = GRAB((float[17]){ 0 }),
+          *scratch = grab_floats(16), *loss = grab_float(5.0f), *one = grab_float(1.0f), *dpred = grab_floats(8);
+    CHECK_REFUSED(VMAE_EUSER, "one value", be, patch_mse, OUT(loss), OUT(stats), SCRATCH(scratch), IN(x), IN(x),
+                  IN(mask), VMAE_F32, 2, 0, 1, 2, 1, true);
+    for (int nan = 0; nan < 2; nan++) {
+        mask[2] = nan ? NAN : 0.0f;
+        CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, patch_mse, OUT(loss), OUT(stats), SCRATCH(scratch), IN(x), IN(x),
+                      IN(mask), VMAE_F32, 2, 0, 1, 2, 1, false);
+        CHECK_REFUSED(VMAE_EDATA, "mask_ratio", be, patch_mse_grad, OUT(dpred), IN(one), IN(x), IN(x), IN(mask),
+                      IN(stats), VMAE_F32, 2, 0, 1, 2, 1);
+    }
     CHECK(*loss == 5.0f);
 }
 
-TEST(masked_mse_of_a_mask_that_removes_nothing_is_refused)
+TEST(patch_mse_refuses_a_mask_that_removes_nothing_and_a_patch_of_one_value)
 {
     on_one_backend(mse_refusals);
 }
@@ -428,12 +490,12 @@ static void golden_mse(vmae_backend *be)
     const float *images = golden_floats(golden, "images", NULL, size), *pred = golden_floats(golden, "pred", &n, dim);
     const float *mask = golden_floats(golden, "mask", NULL, NULL), *raw = golden_floats(golden, "target", NULL, NULL);
     const int64_t batch = dim[0], patches = dim[1], p = dim[2], patch = (int64_t)golden_number(golden, "patch");
-    float *target = grab_floats(n), *row = grab_floats(batch * patches), *loss = grab_floats(1),
-          *one = grab_float(1.0f);
-    RUN(be, patch_target, OUT(target), IN(images), batch, size[1], size[2], patch, false);
-    CHECK(memcmp(target, raw, (size_t)n * sizeof *target) == 0);
-    RUN(be, patch_target, OUT(target), IN(images), batch, size[1], size[2], patch,
-        golden_number(golden, "norm_pix") != 0.0);
+    float *stats = grab_floats(2 * batch * patches + 1), *scratch = grab_floats(2 * batch * patches),
+          *loss = grab_floats(1), *one = grab_float(1.0f);
+    RUN(be, patch_mse, OUT(loss), OUT(stats), SCRATCH(scratch), IN(raw), IN(images), IN(mask), VMAE_F32, batch, 0,
+        size[1], size[2], patch, false);
+    CHECK(*loss == 0.0f);
+    const bool normalise = golden_number(golden, "norm_pix") != 0.0;
     const double expected = number(golden_floats(golden, "loss", NULL, NULL));
     const float *grad = golden_floats(golden, "grad.pred", NULL, NULL);
     for (int64_t skip = 0; skip < 2; skip++) { /* with a class token of NaN in front: it must not count */
@@ -445,14 +507,16 @@ static void golden_mse(vmae_backend *be)
             x[i] = l < 0 ? NAN : pred[from];
             g[i] = l < 0 ? 0.0 : (double)grad[from];
         }
-        RUN(be, masked_mse, OUT(loss), SCRATCH(row), IN(x), IN(target), IN(mask), VMAE_F32, batch, skip, patches, p);
-        RUN(be, masked_mse_grad, OUT(dx), IN(one), IN(x), IN(target), IN(mask), VMAE_F32, batch, skip, patches, p);
+        RUN(be, patch_mse, OUT(loss), OUT(stats), SCRATCH(scratch), IN(x), IN(images), IN(mask), VMAE_F32, batch, skip,
+            size[1], size[2], patch, normalise);
+        RUN(be, patch_mse_grad, OUT(dx), IN(one), IN(x), IN(images), IN(mask), IN(stats), VMAE_F32, batch, skip,
+            size[1], size[2], patch);
         CHECK_NEAR(number(loss), expected, 2e-6 * expected);
         CHECK_ARRAY(dx, g, batch * tokens * p, 2e-5, VMAE_F32);
     }
 }
 
-TEST(masked_mse_matches_the_golden_vectors)
+TEST(patch_mse_matches_the_golden_vectors)
 {
     on_golden("loss_mse_normpix", golden_mse);
     on_golden("loss_mse_raw", golden_mse);

@@ -125,58 +125,6 @@ TEST(gather_patches_copies_the_chosen_pixels_in_the_order_of_a_convolution)
     on_every_backend(gather_sizes);
 }
 
-static void target_case(vmae_backend *be, int64_t batch, int64_t channels, int64_t grid, int64_t p, bool normalise)
-{
-    const int64_t side = grid * p, patches = grid * grid, values = p * p * channels, n = batch * patches * values;
-    float *images = random_floats(batch * channels * side * side, 41), *target = grab_floats(n);
-    double *expected = grab_doubles(n);
-    for (int64_t i = 0; i < p; i++)
-        for (int64_t c = 0; c < channels; c++)
-            for (int64_t j = 0; j < p; j++)
-                images[(c * side + i) * side + j] = 0.25f; /* the first patch is constant */
-    RUN(be, patch_target, OUT(target), IN(images), batch, channels, side, p, normalise);
-    for (int64_t r = 0; r < batch * patches; r++) {
-        double *t = expected + r * values, mean = 0.0, var = 0.0;
-        for (int64_t i = 0; i < values; i++) {
-            const int64_t c = i % channels, column = i / channels % p, row = i / channels / p, l = r % patches;
-            t[i] = (double)
-                images[((r / patches * channels + c) * side + l / grid * p + row) * side + l % grid * p + column];
-            mean += t[i] / (double)values;
-        }
-        for (int64_t i = 0; i < values; i++)
-            var += (t[i] - mean) * (t[i] - mean) / ((double)values - 1.0);
-        for (int64_t i = 0; normalise && i < values; i++)
-            t[i] = (t[i] - mean) / sqrt(var + 1e-6);
-    }
-    CHECK_ARRAY(target, expected, n, normalise ? 2e-6 : 0.0, VMAE_F32);
-}
-
-static void target_sizes(vmae_backend *be)
-{
-    for (int normalise = 0; normalise < 2; normalise++) {
-        target_case(be, 2, 3, 3, 4, normalise);
-        target_case(be, 3, 1, 2, 5, normalise);
-        target_case(be, 7, 3, 5, 16, normalise);
-    }
-    target_case(be, 2, 1, 3, 1, false);
-}
-
-TEST(patch_target_matches_double_precision_also_where_a_patch_is_constant)
-{
-    on_every_backend(target_sizes);
-}
-
-static void target_refusals(vmae_backend *be)
-{
-    float *image = GRAB((float[]){ 1, 2, 3, 4 }), *target = grab_floats(4);
-    CHECK_REFUSED(VMAE_EUSER, "one value", be, patch_target, OUT(target), IN(image), 1, 1, 2, 1, true);
-}
-
-TEST(patch_target_refuses_to_normalise_a_patch_of_one_value)
-{
-    on_one_backend(target_refusals);
-}
-
 /* ---- tokens ---- */
 
 static void embed_case(vmae_backend *be, int64_t batch, int64_t keep, int64_t patches, int64_t d, bool all, bool frozen,

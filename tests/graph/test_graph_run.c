@@ -72,7 +72,7 @@ typedef struct layers {
     float gradients[4][25]; /* host copies, of gradient_of */
 } layers;
 
-enum { WIDTH = 5, ROWS = 7 };
+enum { WIDTH = 5, SIDE = 3, ROWS = SIDE * SIDE };
 
 static vmae_tensor *layer(layers *l, vmae_tensor *x, const char *w, const char *b)
 {
@@ -91,10 +91,10 @@ static vmae_status layers_open(layers *l, const char *const names[4])
     VMAE_TRY(vmae_params_allocate(l->params, l->be, true, false));
     l->g = vmae_graph_new(l->be, VMAE_F32);
     l->x = vmae_input(l->g, "x", VMAE_F32, VMAE_SHAPE(1, ROWS, WIDTH));
-    vmae_tensor *target = vmae_input(l->g, "target", VMAE_F32, VMAE_SHAPE(1, ROWS, WIDTH));
+    vmae_tensor *target = vmae_input(l->g, "target", VMAE_F32, VMAE_SHAPE(1, WIDTH, SIDE, SIDE)); /* a pixel a row */
     vmae_tensor *mask = vmae_input(l->g, "mask", VMAE_F32, VMAE_SHAPE(1, ROWS));
     vmae_tensor *y = layer(l, vmae_gelu(l->g, layer(l, l->x, names[0], names[1])), names[2], names[3]);
-    l->loss = vmae_keep(vmae_masked_mse(l->g, y, target, mask));
+    l->loss = vmae_keep(vmae_patch_mse(l->g, y, target, mask, 1, false));
     VMAE_TRY(vmae_graph_backward(l->g, l->loss));
     VMAE_TRY(vmae_graph_plan(l->g));
     float values[ROWS * WIDTH];
@@ -176,11 +176,11 @@ TEST(tensor_that_is_read_three_times_gets_the_sum)
     REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
     vmae_graph *g = vmae_graph_new(be, VMAE_F32);
     vmae_tensor *x = vmae_input(g, "x", VMAE_F32, VMAE_SHAPE(1, 1, N)),
-                *target = vmae_input(g, "target", VMAE_F32, VMAE_SHAPE(1, 1, N));
+                *target = vmae_input(g, "target", VMAE_F32, VMAE_SHAPE(1, N, 1, 1));
     vmae_tensor *mask = vmae_input(g, "mask", VMAE_F32, VMAE_SHAPE(1, 1));
     x->wants_gradient = true;
     vmae_tensor *h = vmae_gelu(g, x), *out = vmae_keep(vmae_add(g, vmae_add(g, x, h), vmae_relu(g, h)));
-    REQUIRE_OK(vmae_graph_backward(g, vmae_masked_mse(g, out, target, mask)));
+    REQUIRE_OK(vmae_graph_backward(g, vmae_patch_mse(g, out, target, mask, 1, false)));
     vmae_keep(x->gradient);
     REQUIRE_OK(vmae_graph_plan(g));
     CHECK_OK(vmae_tensor_write(g, x, values, N));

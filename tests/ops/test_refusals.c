@@ -123,14 +123,9 @@ static vmae_tensor *gather_patches(vmae_graph *g, vmae_tensor **in)
     return vmae_gather_patches(g, in[0], &masking, 4);
 }
 
-static vmae_tensor *patch_target(vmae_graph *g, vmae_tensor **in)
+static vmae_tensor *patch_mse_of_nothing(vmae_graph *g, vmae_tensor **in)
 {
-    return vmae_patch_target(g, in[0], 4, false);
-}
-
-static vmae_tensor *patch_target_of_nothing(vmae_graph *g, vmae_tensor **in)
-{
-    return vmae_patch_target(g, in[0], 0, false);
+    return vmae_patch_mse(g, in[0], in[1], in[2], 0, false);
 }
 
 TEST(patches_refuse_images_and_maskings_that_do_not_fit)
@@ -142,8 +137,7 @@ TEST(patches_refuse_images_and_maskings_that_do_not_fit)
             G(2, 3, 8, 12), G(2, 6));
     REFUSED(gather_patches, "the masking is [2, 5], but there are 2 images of 4 patches", G(2, 3, 8, 8), G(2, 5));
     REFUSED(gather_patches, "the masking is [1, 4], but there are 2 images", G(2, 3, 8, 8), G(1, 4));
-    REFUSED(patch_target, "patch_target: images are [2, 3, 9, 9]", G(2, 3, 9, 9));
-    REFUSED(patch_target_of_nothing, "the patch size 0", G(2, 3, 9, 9));
+    REFUSED(patch_mse_of_nothing, "the patch size 0", G(2, 9, 27), G(2, 3, 9, 9), G(2, 9));
 }
 
 static vmae_tensor *embed_tokens(vmae_graph *g, vmae_tensor **in)
@@ -207,9 +201,9 @@ static vmae_tensor *info_nce(vmae_graph *g, vmae_tensor **in)
     return vmae_info_nce(g, in[0], 3, 0.1f);
 }
 
-static vmae_tensor *masked_mse(vmae_graph *g, vmae_tensor **in)
+static vmae_tensor *patch_mse(vmae_graph *g, vmae_tensor **in)
 {
-    return vmae_masked_mse(g, in[0], in[1], in[2]);
+    return vmae_patch_mse(g, in[0], in[1], in[2], 2, true);
 }
 
 static vmae_tensor *cross_entropy(vmae_graph *g, vmae_tensor **in)
@@ -229,9 +223,12 @@ static vmae_tensor *cross_entropy_of_both(vmae_graph *g, vmae_tensor **in)
 
 TEST(losses_refuse_shapes_that_disagree)
 {
-    REFUSED(masked_mse, "pred is [2, 5, 7], target is [2, 5, 8]", G(2, 5, 7), G(2, 5, 8), G(2, 5));
-    REFUSED(masked_mse, "pred is [2, 7, 7], target is [2, 5, 7]", G(2, 7, 7), G(2, 5, 7), G(2, 5));
-    REFUSED(masked_mse, "mask is [5, 2]", G(2, 5, 7), G(2, 5, 7), G(5, 2));
+    REFUSED(patch_mse, "patch_mse: images are [2, 3, 9, 9]", G(2, 9, 12), G(2, 3, 9, 9), G(2, 9));
+    REFUSED(patch_mse, "pred is [2, 9, 13], images are [2, 3, 6, 6] in patches of 2", G(2, 9, 13), G(2, 3, 6, 6),
+            G(2, 9));
+    REFUSED(patch_mse, "pred is [2, 11, 12]", G(2, 11, 12), G(2, 3, 6, 6), G(2, 9));
+    REFUSED(patch_mse, "pred is [3, 9, 12]", G(3, 9, 12), G(2, 3, 6, 6), G(2, 9));
+    REFUSED(patch_mse, "mask is [9, 2]", G(2, 9, 12), G(2, 3, 6, 6), G(9, 2));
     REFUSED(info_nce, "z is [5, 7]; it must be f32 with two views, each a multiple of 3 rows", G(5, 7));
     REFUSED(info_nce, "z is [8, 7]", G(8, 7));
     REFUSED(cross_entropy, "logits are [5, 7], labels are [4], targets are absent", G(5, 7),
@@ -271,7 +268,7 @@ static vmae_tensor *none(vmae_graph *g, int op)
     case 9: return vmae_attention(g, NULL, 1);
     case 10: return vmae_random_masking(g, NULL, 1).mask;
     case 11: return vmae_gather_patches(g, NULL, &masking, 1);
-    case 12: return vmae_patch_target(g, NULL, 1, true);
+    case 12: return vmae_patch_mse(g, NULL, NULL, NULL, 1, true);
     case 13: return vmae_embed_tokens(g, NULL, NULL, NULL, &masking);
     case 14: return vmae_unshuffle_tokens(g, NULL, NULL, NULL, &masking);
     case 15: return vmae_pool_tokens(g, NULL, NULL, VMAE_POOL_GEM);
@@ -279,7 +276,6 @@ static vmae_tensor *none(vmae_graph *g, int op)
     case 17: return vmae_batch_norm_infer(g, NULL, NULL, NULL, NULL, NULL, 1e-5f, true);
     case 18: return vmae_l2_normalize(g, NULL);
     case 19: return vmae_info_nce(g, NULL, 1, 0.1f);
-    case 20: return vmae_masked_mse(g, NULL, NULL, NULL);
     default: return vmae_cross_entropy(g, NULL, NULL, NULL, 0.0f);
     }
 }
@@ -288,7 +284,7 @@ TEST(an_op_without_its_inputs_says_so_when_the_graph_is_planned)
 {
     vmae_backend *be = NULL;
     REQUIRE_OK(vmae_backend_open(&be, vmae_test_device(), 1));
-    for (int op = 0; op < 22; op++) {
+    for (int op = 0; op < 21; op++) {
         vmae_graph *g = vmae_graph_new(be, VMAE_F32);
         vmae_check(!none(g, op), __FILE__, __LINE__, "op %d gave a tensor", op);
         CHECK_FAILS(vmae_graph_plan(g), VMAE_EINTERNAL, "missing");
@@ -320,11 +316,11 @@ static void check_run_fails(const op_case *what, int zeroed, float value, vmae_s
 
 TEST(numbers_that_are_refused_name_the_op)
 {
-    const op_case mse = { "mse", masked_mse, { { ACTIVATION, S(2, 5, 7), NORMAL, 0 }, G(2, 5, 7), G(2, 5) }, 3, 0,
+    const op_case mse = { "mse", patch_mse, { { ACTIVATION, S(2, 9, 12), NORMAL, 0 }, G(2, 3, 6, 6), G(2, 9) }, 3, 0,
                           false, false };
     const op_case entropy = {
         "entropy", cross_entropy, { { FLOATS, S(5, 7), NORMAL, 0 }, { LABELS, S(5), ZERO_ONE, 0 } }, 2, 0, false, false
     };
-    check_run_fails(&mse, 2, 0.0f, VMAE_EDATA, "masked_mse");
+    check_run_fails(&mse, 2, 0.0f, VMAE_EDATA, "patch_mse");
     check_run_fails(&entropy, 1, 7.0f, VMAE_EDATA, "cross_entropy");
 }

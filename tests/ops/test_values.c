@@ -179,34 +179,43 @@ TEST(bias_of_the_keys_gets_no_gradient)
 static vmae_tensor *masked(vmae_graph *g, vmae_tensor **in)
 {
     const vmae_masking masking = vmae_random_masking(g, in[1], 2);
-    in[2] = vmae_keep(masking.ids_shuffle);
-    in[3] = vmae_keep(masking.ids_restore);
-    in[4] = vmae_keep(masking.mask);
-    in[5] = vmae_keep(vmae_patch_target(g, in[0], 3, false));
+    in[3] = vmae_keep(masking.ids_shuffle);
+    in[4] = vmae_keep(masking.ids_restore);
+    in[5] = vmae_keep(masking.mask);
+    in[6] = vmae_keep(vmae_patch_mse(g, in[2], in[0], masking.mask, 3, false));
     return vmae_gather_patches(g, in[0], &masking, 3);
 }
 
 /* 2 images, 3 channels, side 9: 9 patches of 3 x 3. */
 TEST(patches_go_in_channel_first_and_come_out_channel_last)
 {
-    const op_case what = { "patches", masked, { { GIVEN, S(2, 3, 9, 9), NORMAL, 0 }, { GIVEN, S(2, 9), DISTINCT, 0 } },
-                           2,         0.0,    false,
-                           true };
+    const op_case what = {
+        "patches",
+        masked,
+        { { GIVEN, S(2, 3, 9, 9), NORMAL, 0 }, { GIVEN, S(2, 9), DISTINCT, 0 }, { GIVEN, S(2, 9, 27), NORMAL, 0 } },
+        3,
+        0.0,
+        false,
+        true
+    };
     op_run run;
-    float images[2][3][9][9], noise[2][9], shuffle[2][9], restore[2][9], mask[2][9], target[2][9][3][3][3],
+    float images[2][3][9][9], noise[2][9], shuffle[2][9], restore[2][9], mask[2][9], target[2][9][3][3][3], loss,
         patches[2][2][3][3][3];
     REQUIRE_OK(run_case(&run, &what));
     CHECK_OK(op_read(&run, run.in[0], &images[0][0][0][0]));
     CHECK_OK(op_read(&run, run.in[1], &noise[0][0]));
-    CHECK_OK(op_read(&run, run.in[2], &shuffle[0][0]));
-    CHECK_OK(op_read(&run, run.in[3], &restore[0][0]));
-    CHECK_OK(op_read(&run, run.in[4], &mask[0][0]));
-    CHECK_OK(op_read(&run, run.in[5], &target[0][0][0][0][0]));
+    CHECK_OK(op_read(&run, run.in[3], &shuffle[0][0]));
+    CHECK_OK(op_read(&run, run.in[4], &restore[0][0]));
+    CHECK_OK(op_read(&run, run.in[5], &mask[0][0]));
     CHECK_OK(op_read(&run, run.out, &patches[0][0][0][0][0]));
     for (int i = 0; i < 2 * 9 * 27; i++) {
         const int b = i / 243, l = i / 27 % 9, r = i / 9 % 3, q = i / 3 % 3, c = i % 3;
-        CHECK(target[b][l][r][q][c] == images[b][c][l / 3 * 3 + r][l % 3 * 3 + q]);
+        target[b][l][r][q][c] = images[b][c][l / 3 * 3 + r][l % 3 * 3 + q];
     }
+    CHECK_OK(op_write(&run, 2, &target[0][0][0][0][0])); /* a prediction of just that */
+    CHECK_OK(vmae_graph_run(run.g, false));
+    CHECK_OK(op_read(&run, run.in[6], &loss));
+    CHECK(loss == 0.0f);
     for (int i = 0; i < 2 * 2 * 27; i++) {
         const int b = i / 54, k = i / 27 % 2, c = i / 9 % 3, r = i / 3 % 3, q = i % 3, l = (int)shuffle[b][k];
         CHECK(patches[b][k][c][r][q] == images[b][c][l / 3 * 3 + r][l % 3 * 3 + q]);

@@ -10,8 +10,8 @@
 #include "engine/backend/cpu/info_nce.c"
 #include "engine/backend/cpu/l2_normalize.c"
 #include "engine/backend/cpu/layer_norm.c"
-#include "engine/backend/cpu/masked_mse.c"
 #include "engine/backend/cpu/optim.c"
+#include "engine/backend/cpu/patch_mse.c"
 #include "engine/backend/cpu/patches.c"
 #include "engine/backend/cpu/pool.c"
 #include "engine/backend/cpu/tokens.c"
@@ -36,7 +36,6 @@ const vmae_kernels CPU_TABLE = {
     .attention_grad = cpu_attention_grad,
     .random_masking = cpu_random_masking,
     .gather_patches = cpu_gather_patches,
-    .patch_target = cpu_patch_target,
     .embed_tokens = cpu_embed_tokens,
     .embed_tokens_grad = cpu_embed_tokens_grad,
     .unshuffle_tokens = cpu_unshuffle_tokens,
@@ -50,8 +49,8 @@ const vmae_kernels CPU_TABLE = {
     .l2_normalize_grad = cpu_l2_normalize_grad,
     .info_nce = cpu_info_nce,
     .info_nce_grad = cpu_info_nce_grad,
-    .masked_mse = cpu_masked_mse,
-    .masked_mse_grad = cpu_masked_mse_grad,
+    .patch_mse = cpu_patch_mse,
+    .patch_mse_grad = cpu_patch_mse_grad,
     .cross_entropy = cpu_cross_entropy,
     .cross_entropy_grad = cpu_cross_entropy_grad,
     .optim_scratch = cpu_optim_scratch,

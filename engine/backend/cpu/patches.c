@@ -1,5 +1,4 @@
-/* patches.c -- random masking, and cutting images into patches: pixels for the patch projection, targets for the
- * reconstruction. */
+/* patches.c -- random masking, and the pixels of chosen patches for the patch projection. */
 #include "engine/backend/cpu/rows.h"
 
 /* A key that ascends as the noise does. -0 equals 0, and every NaN comes after every number: the order is total, so
@@ -77,47 +76,6 @@ CPU_KERNEL vmae_status cpu_gather_patches(vmae_backend *be, void *y, const float
                     to[i] = from[i];
             }
         }
-    }
-    return VMAE_OK;
-}
-
-/* t = (t - mean) / sqrt(var + 1e-6) over its n values, the variance unbiased. */
-static void target_normalise(float *t, int64_t n)
-{
-    float sum = 0.0f, squares = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += t[i];
-    const float mean = sum / (float)n;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t i = 0; i < n; i++)
-        squares += (t[i] - mean) * (t[i] - mean);
-    const float scale = 1.0f / sqrtf(squares / (float)(n - 1) + 1e-6f);
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        t[i] = (t[i] - mean) * scale;
-}
-
-CPU_KERNEL vmae_status cpu_patch_target(vmae_backend *be, float *target, const float *images, int64_t batch,
-                                        int64_t channels, int64_t side, int64_t p, bool normalise)
-{
-    const int64_t grid = side / p, patches = grid * grid, values = channels * p * p;
-    if (normalise && values < 2)
-        return vmae_fail(VMAE_EUSER,
-                         "patch_target: a patch of one value has no variance; use larger patches or raw pixels");
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (batch * patches * values >= PARALLEL_MIN)
-    for (int64_t row = 0; row < batch * patches; row++) {
-        const int64_t b = row / patches, l = row % patches;
-        const float *corner = images + b * channels * side * side + l / grid * p * side + l % grid * p;
-        float *t = target + row * values;
-        for (int64_t i = 0; i < p; i++)
-            for (int64_t c = 0; c < channels; c++) {
-                const float *from = corner + c * side * side + i * side;
-                for (int64_t j = 0; j < p; j++)
-                    t[(i * p + j) * channels + c] = from[j];
-            }
-        if (normalise)
-            target_normalise(t, values);
     }
     return VMAE_OK;
 }

@@ -30,8 +30,6 @@ vmae_status cuda_random_masking(vmae_backend *be, int32_t *ids_shuffle, int32_t 
                                 const float *noise, int64_t batch, int64_t patches, int64_t keep);
 vmae_status cuda_gather_patches(vmae_backend *be, void *y, const float *images, const int32_t *ids, int64_t stride,
                                 vmae_type type, int64_t batch, int64_t channels, int64_t side, int64_t p, int64_t keep);
-vmae_status cuda_patch_target(vmae_backend *be, float *target, const float *images, int64_t batch, int64_t channels,
-                              int64_t side, int64_t p, bool normalise);
 vmae_status cuda_embed_tokens(vmae_backend *be, void *y, const void *x, const float *cls, const float *pos,
                               const int32_t *ids, int64_t stride, vmae_type type, int64_t batch, int64_t keep,
                               int64_t d);
@@ -66,11 +64,12 @@ vmae_status cuda_info_nce(vmae_backend *be, float *loss, float *lse_all, float *
                           int64_t rows, int64_t d, int64_t period, float temperature);
 vmae_status cuda_info_nce_grad(vmae_backend *be, float *dz, const float *dloss, const float *z, const float *lse_all,
                                const float *lse_positive, int64_t rows, int64_t d, int64_t period, float temperature);
-vmae_status cuda_masked_mse(vmae_backend *be, float *loss, float *row, const void *pred, const float *target,
-                            const float *mask, vmae_type type, int64_t batch, int64_t skip, int64_t patches, int64_t p);
-vmae_status cuda_masked_mse_grad(vmae_backend *be, void *dpred, const float *dloss, const void *pred,
-                                 const float *target, const float *mask, vmae_type type, int64_t batch, int64_t skip,
-                                 int64_t patches, int64_t p);
+vmae_status cuda_patch_mse(vmae_backend *be, float *loss, float *stats, float *scratch, const void *pred,
+                           const float *images, const float *mask, vmae_type type, int64_t batch, int64_t skip,
+                           int64_t channels, int64_t side, int64_t p, bool normalise);
+vmae_status cuda_patch_mse_grad(vmae_backend *be, void *dpred, const float *dloss, const void *pred,
+                                const float *images, const float *mask, const float *stats, vmae_type type,
+                                int64_t batch, int64_t skip, int64_t channels, int64_t side, int64_t p);
 vmae_status cuda_cross_entropy(vmae_backend *be, float *loss, float *prob, float *row, const float *logits,
                                const int32_t *labels, const float *targets, int64_t rows, int64_t classes,
                                float smoothing);

@@ -226,7 +226,7 @@ static vmae_status refusal(vmae_backend *be, const cuda_fault *fault)
                          (int)fault->at, (int)fault->value, (int)fault->limit, (int)fault->limit - 1);
     if (fault->code == CUDA_REFUSES_MASK)
         return vmae_fail(VMAE_EDATA,
-                         "masked_mse: the mask removes no patch, so there is nothing to reconstruct; raise mask_ratio");
+                         "patch_mse: the mask removes no patch, so there is nothing to reconstruct; raise mask_ratio");
     return vmae_fail(VMAE_EINTERNAL, "a kernel refuses its input with code %d", (int)fault->code);
 }
 
