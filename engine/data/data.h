@@ -167,7 +167,9 @@ typedef struct vmae_known_bad {
 typedef struct vmae_loader_spec {
     const vmae_source *sources;
     int source_count;
-    bool pairs; /* two views a sample; else one */
+    bool pairs;   /* two views a sample; else one */
+    bool records; /* batches hold records, of which a device makes the views (vmae_kernels.augment), in place of floats
+                   */
     bool shuffle;
     bool last_partial; /* evaluation: one pass over one source, the last batch may be smaller, of a clip the middle
                         * frame (without pairs); else an endless stream of full batches */
@@ -190,8 +192,12 @@ typedef struct vmae_batch {
     uint32_t epoch;             /* of the first source's first sample */
     const float *view1, *view2; /* each [count, 3, size, size]; view2 directly behind view1 in memory (one [2 count,
                                    ...] block); view2 NULL without pairs */
-    const int32_t *labels;      /* [count], -1 = none */
-    const int64_t *index;       /* [count] sample index within its dataset (after replacement) */
+    /* with records, in place of view1 and view2: */
+    const uint8_t *sources;
+    int64_t source_bytes;   /* at most vmae_view_record_most a view */
+    const vmae_view *views; /* [count] or [2 count]: view 1 of all samples, then view 2 */
+    const int32_t *labels;  /* [count], -1 = none */
+    const int64_t *index;   /* [count] sample index within its dataset (after replacement) */
 } vmae_batch;
 
 typedef struct vmae_bad_sample {
