@@ -135,7 +135,8 @@ static vmae_status step(vmae_trainer *t, const float *images, int64_t pass, doub
 {
     vmae_losses losses;
     double norm;
-    VMAE_TRY(vmae_trainer_pass(t, images, pass, 1.0, 0.025, false, &losses));
+    VMAE_TRY(vmae_tensor_write(t->g, t->model.images, images, vmae_shape_count(t->model.images->shape)));
+    VMAE_TRY(vmae_trainer_pass(t, pass, 1.0, 0.025, false, &losses));
     VMAE_TRY(vmae_optimizer_step(t->optimizer, 1e-4, 1.0, &norm));
     VMAE_TRY(t->be->synchronize(t->be));
     *loss = losses.total;

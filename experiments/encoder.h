@@ -51,6 +51,7 @@ typedef struct vmae_feature_pass {
     int classes;            /* labels are below */
     const int32_t *relabel; /* [dataset->classes], or NULL: labels stand as they are */
     vmae_augment augment;   /* its size must be the model's */
+    bool records;           /* the device makes the views (images.h); of pixels as features, loader threads do */
     vmae_pool pool;
     int64_t batch, limit; /* limit 0: all samples */
     bool shuffle;         /* which samples a limit picks, and (never) their order's effect: fixed by seed */

@@ -3,6 +3,7 @@
 
 #include "engine/core/fs.h"
 #include "experiments/dataset_facts.h"
+#include "experiments/images.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,7 @@ vmae_feature_pass vmae_evaluation_pass(const vmae_evaluation *e, const vmae_conf
                                .classes = e->classes.count,
                                .relabel = train ? NULL : e->classes.relabel,
                                .augment = vmae_options_evaluation(e->encoder.model.image_size),
+                               .records = vmae_images_on_device(config, e->encoder.be),
                                .pool = e->pool,
                                .batch = vmae_config_int(config, "features.batch"),
                                .seed = (uint64_t)vmae_config_int(config, "seed"),

@@ -2,6 +2,7 @@
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
 #include "experiments/encoder.h"
+#include "experiments/images.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +25,15 @@ int64_t vmae_feature_width(const vmae_encoder *encoder)
 typedef struct extractor {
     vmae_graph *g;
     vmae_tensor *images, *features;
-    int64_t batch, pixels, dim;
-    float *in, *out; /* host, one batch */
+    vmae_images put; /* to images */
+    int64_t batch, dim;
+    float *out; /* host, one batch */
 } extractor;
 
 static void extractor_release(extractor *x)
 {
+    vmae_images_close(&x->put);
     vmae_graph_free(x->g);
-    free(x->in);
     free(x->out);
 }
 
@@ -39,11 +41,9 @@ static vmae_status extractor_open(extractor *x, const vmae_encoder *encoder, con
 {
     const int64_t side = pass->augment.size;
     x->batch = pass->batch;
-    x->pixels = 3 * side * side;
     x->dim = vmae_feature_width(encoder);
-    x->in = vmae_calloc((size_t)(x->batch * x->pixels), sizeof *x->in);
     x->out = vmae_calloc((size_t)(x->batch * x->dim), sizeof *x->out);
-    if (!x->in || !x->out)
+    if (!x->out)
         return VMAE_ENOMEM;
     if (!encoder->params)
         return VMAE_OK;
@@ -51,19 +51,18 @@ static vmae_status extractor_open(extractor *x, const vmae_encoder *encoder, con
         return VMAE_ENOMEM;
     x->images = vmae_input(x->g, "images", VMAE_F32, VMAE_SHAPE(x->batch, 3, side, side));
     x->features = vmae_keep(vmae_record_features(x->g, encoder->params, &encoder->model, x->images, pass->pool));
-    return vmae_graph_plan(x->g);
+    VMAE_TRY(vmae_graph_plan(x->g));
+    return vmae_images_open(&x->put, encoder->be, pass->records, x->batch, side);
 }
 
-/* count <= batch images; the rest of the static batch stays zero. */
-static vmae_status extractor_run(extractor *x, const float *images, int64_t count, float *to)
+/* count <= x->batch images; the rest of the static batch is zero. */
+static vmae_status extractor_run(extractor *x, const vmae_batch *batch, int64_t count, float *to)
 {
     if (!x->g) {
-        memcpy(to, images, (size_t)(count * x->dim) * sizeof *to);
+        memcpy(to, batch->view1, (size_t)(count * x->dim) * sizeof *to);
         return VMAE_OK;
     }
-    memcpy(x->in, images, (size_t)(count * x->pixels) * sizeof *x->in);
-    memset(x->in + count * x->pixels, 0, (size_t)((x->batch - count) * x->pixels) * sizeof *x->in);
-    VMAE_TRY(vmae_tensor_write(x->g, x->images, x->in, x->batch * x->pixels));
+    VMAE_TRY(vmae_images_put(&x->put, x->images->data, batch, count));
     VMAE_TRY(vmae_graph_run(x->g, false));
     VMAE_TRY(vmae_tensor_read(x->g, x->features, x->out, x->batch * x->dim));
     memcpy(to, x->out, (size_t)(count * x->dim) * sizeof *to);
@@ -99,7 +98,7 @@ static vmae_status walk(extractor *x, vmae_loader *loader, const vmae_feature_pa
             st = vmae_fail(VMAE_EINTERRUPTED, "interrupted while extracting features");
             break;
         }
-        if ((st = extractor_run(x, batch->view1, count, f->values + f->count * f->dim)) != VMAE_OK)
+        if ((st = extractor_run(x, batch, count, f->values + f->count * f->dim)) != VMAE_OK)
             break;
         for (int64_t i = 0; i < count; i++)
             f->labels[f->count + i] = pass->relabel ? pass->relabel[batch->labels[i]] : batch->labels[i];
@@ -121,6 +120,7 @@ vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_featur
     const vmae_source source = { .dataset = pass->dataset, .batch = (int)fitted.batch, .view = { pass->augment } };
     const vmae_loader_spec spec = { .sources = &source,
                                     .source_count = 1,
+                                    .records = pass->records && encoder->params,
                                     .shuffle = pass->shuffle,
                                     .last_partial = true,
                                     .seed = pass->seed,

@@ -24,6 +24,10 @@ const vmae_option vmae_common_options[] = {
     INTEGER("threads", SPEED, "0", 0, 1024, NULL,
             "compute threads; 0: all cores. Others may change last bits (docs/numerics.md)"),
     STRING("data_root", SPEED, "", "folder that relative dataset paths start from"),
+    CHOICE(
+        "augment.on", SPEED, "auto", "auto host device",
+        "who cuts, colours and normalises images, to the same bits: loader threads (host) or the device; auto: a GPU "
+        "does, a CPU has loader threads for it"),
     INTEGER("loader.threads", SPEED, "1", 1, 256, NULL, "threads that decode and augment"),
     INTEGER("loader.prefetch", SPEED, "4", 1, 1024, "batches", "finished batches held at most"),
     INTEGER("loader.bad_limit", SPEED, "100", 0, 1e12, "samples",

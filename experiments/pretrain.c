@@ -227,6 +227,7 @@ static vmae_status start_loader(session *s, int64_t first_step)
                                     .sources = s->data.sources,
                                     .source_count = s->data.source_count,
                                     .pairs = true,
+                                    .records = s->trainer.images.records,
                                     .shuffle = true,
                                     .seed = (uint64_t)s->trainer.seed,
                                     .first_step = first_step * s->trainer.accum,
@@ -325,8 +326,9 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
         const vmae_batch *batch;
         vmae_losses losses;
         VMAE_TRY(vmae_loader_next(s->loader, &batch));
-        VMAE_TRY(vmae_trainer_pass(&s->trainer, batch->view1, step * t->accum + i,
-                                   vmae_config_float(s->config, "loss.recon_weight"), result->lambda, i > 0, &losses));
+        VMAE_TRY(vmae_trainer_images(&s->trainer, batch));
+        VMAE_TRY(vmae_trainer_pass(&s->trainer, step * t->accum + i, vmae_config_float(s->config, "loss.recon_weight"),
+                                   result->lambda, i > 0, &losses));
         result->losses.total += losses.total / (double)t->accum;
         result->losses.recon += losses.recon / (double)t->accum;
         result->losses.contrast += losses.contrast / (double)t->accum;
@@ -374,6 +376,7 @@ static vmae_status monitor(session *s, int64_t step)
     vmae_feature_pass pass = { .dataset = s->bank,
                                .classes = s->classes.count,
                                .augment = vmae_options_evaluation(s->trainer.config.image_size),
+                               .records = s->trainer.images.records,
                                .pool = VMAE_POOL_MEAN,
                                .batch = 256,
                                .limit = vmae_config_int(s->config, "monitor.bank"),

@@ -5,6 +5,7 @@
 #include "engine/optim/optimizer.h"
 #include "engine/optim/schedule.h"
 #include "experiments/encoder.h"
+#include "experiments/images.h"
 #include "experiments/state.h"
 
 /* ---- data: images, videos, or both in one batch ---- */
@@ -35,8 +36,9 @@ typedef struct vmae_trainer {
     vmae_vicmae model;
     vmae_type precision;
     int64_t pairs, accum, seed;
-    float *noise; /* host: [2 pairs, L] */
-    double flops; /* of one forward and backward */
+    vmae_images images; /* to model.images */
+    float *noise;       /* host: [2 pairs, L] */
+    double flops;       /* of one forward and backward */
 } vmae_trainer;
 vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config);
 void vmae_trainer_close(vmae_trainer *trainer);
@@ -44,11 +46,13 @@ void vmae_trainer_close(vmae_trainer *trainer);
 typedef struct vmae_losses {
     double total, recon, contrast;
 } vmae_losses;
-/* Forward and backward of one batch: images [2 pairs, 3, S, S], view 1 then view 2. `pass` counts all passes from the
- * start of training: the masks depend on it. accumulate: add to the gradients. VMAE_EDIVERGED naming the op that first
- * went bad if a loss is not finite. */
-vmae_status vmae_trainer_pass(vmae_trainer *trainer, const float *images, int64_t pass, double recon_weight,
-                              double lambda, bool accumulate, vmae_losses *losses);
+/* The batch that the next pass is of: pairs, view 1 then view 2, in records if trainer->images says so. */
+vmae_status vmae_trainer_images(vmae_trainer *trainer, const vmae_batch *batch);
+/* Forward and backward of model.images, [2 pairs, 3, S, S]. `pass` counts all passes from the start of training: the
+ * masks depend on it. accumulate: add to the gradients. VMAE_EDIVERGED naming the op that first went bad if a loss is
+ * not finite. */
+vmae_status vmae_trainer_pass(vmae_trainer *trainer, int64_t pass, double recon_weight, double lambda, bool accumulate,
+                              vmae_losses *losses);
 /* The optimiser's step after `accum` passes. VMAE_EDIVERGED, before anything has changed, if a gradient is not finite;
  * names it, and the op that first went bad. */
 vmae_status vmae_trainer_step(vmae_trainer *trainer, double lr, double *grad_norm);

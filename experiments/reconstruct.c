@@ -5,6 +5,7 @@
 #include "engine/core/mem.h"
 #include "engine/core/png.h"
 #include "engine/core/rng.h"
+#include "experiments/images.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -89,15 +90,30 @@ static vmae_status open_images(const vmae_config *config, vmae_run *run, vmae_da
     return vmae_run_dataset(run, "val", (*dataset)->description, (*dataset)->fingerprint);
 }
 
+/* The batch to both views of the model, and back: the picture shows it. */
+static vmae_status take_images(painter *p, bool records, const vmae_batch *batch)
+{
+    const int64_t pixels = 3 * p->config.image_size * p->config.image_size;
+    vmae_images put = { 0 };
+    VMAE_TRY(vmae_images_open(&put, p->be, records, p->count, p->config.image_size));
+    vmae_status st = VMAE_OK;
+    for (int view = 0; view < 2 && st == VMAE_OK; view++)
+        st = vmae_images_put(&put, (float *)p->model.images->data + view * p->count * pixels, batch, p->count);
+    if (st == VMAE_OK)
+        st = vmae_tensor_read(p->g, p->model.images, p->images, 2 * p->count * pixels);
+    vmae_images_close(&put);
+    return st;
+}
+
 /* The first batch of the validation split, shuffled by the seed; what cannot be read is replaced as in training. */
 static vmae_status read_images(painter *p, const vmae_config *config, const vmae_dataset *dataset, vmae_run *run)
 {
-    const int64_t pixels = 3 * p->config.image_size * p->config.image_size;
     const vmae_source source = { .dataset = dataset,
                                  .batch = (int)p->count,
                                  .view = { vmae_options_evaluation(p->config.image_size) } };
     const vmae_loader_spec spec = { .sources = &source,
                                     .source_count = 1,
+                                    .records = vmae_images_on_device(config, p->be),
                                     .shuffle = true,
                                     .seed = (uint64_t)vmae_config_int(config, "seed"),
                                     .threads = (int)vmae_config_int(config, "loader.threads"),
@@ -108,8 +124,8 @@ static vmae_status read_images(painter *p, const vmae_config *config, const vmae
     int64_t recorded = 0;
     VMAE_TRY(vmae_loader_start(&loader, &spec));
     vmae_status st = vmae_loader_next(loader, &batch);
-    for (int view = 0; view < 2 && st == VMAE_OK; view++)
-        memcpy(p->images + view * p->count * pixels, batch->view1, (size_t)(p->count * pixels) * sizeof(float));
+    if (st == VMAE_OK)
+        st = take_images(p, spec.records, batch);
     st = vmae_record_skipped(run, loader, &recorded, st);
     vmae_loader_stop(loader);
     return st;
@@ -130,7 +146,6 @@ static vmae_status paint(painter *p, uint64_t seed)
     vmae_status st = vmae_tensor_write(p->g, p->model.noise, noise, rows * patches);
     free(noise);
     VMAE_TRY(st);
-    VMAE_TRY(vmae_tensor_write(p->g, p->model.images, p->images, vmae_shape_count(p->model.images->shape)));
     VMAE_TRY(vmae_tensor_write(p->g, p->model.recon_weight, &one, 1));
     VMAE_TRY(vmae_tensor_write(p->g, p->model.lambda, &one, 1));
     VMAE_TRY(vmae_graph_run(p->g, false));

@@ -239,7 +239,9 @@ vmae_status vmae_op_times_print(const vmae_config *config, json_t *list)
     for (int64_t i = 0; st == VMAE_OK && i < count; i++)
         images[i] = (float)(i * 7919 % 2003) / 1001.0f - 1.0f;
     if (st == VMAE_OK) /* a mask, and numbers that a model computes with */
-        st = vmae_trainer_pass(&trainer, images, 0, 1.0, 0.025, false, &losses);
+        st = vmae_tensor_write(trainer.g, trainer.model.images, images, vmae_shape_count(trainer.model.images->shape));
+    if (st == VMAE_OK)
+        st = vmae_trainer_pass(&trainer, 0, 1.0, 0.025, false, &losses);
     if (st == VMAE_OK)
         st = vmae_graph_time(trainer.g, REPEATS, on_node, &context);
     for (int i = 0; st == VMAE_OK && i < 2; i++) {

@@ -46,6 +46,8 @@ vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
         vmae_graph_will_accumulate(t.g);
     if ((st = vmae_graph_backward(t.g, t.model.loss)) == VMAE_OK)
         st = vmae_graph_plan(t.g);
+    if (st == VMAE_OK)
+        st = vmae_images_open(&t.images, t.be, vmae_images_on_device(config, t.be), 2 * t.pairs, t.config.image_size);
     t.flops = vmae_graph_flops(t.g);
 done:
     if (st == VMAE_OK)
@@ -57,6 +59,7 @@ done:
 
 void vmae_trainer_close(vmae_trainer *t)
 {
+    vmae_images_close(&t->images);
     vmae_graph_free(t->g);
     vmae_optimizer_free(t->optimizer);
     vmae_params_free(t->params);
@@ -84,13 +87,17 @@ static vmae_status read_loss(vmae_trainer *t, const vmae_tensor *tensor, double 
     return VMAE_OK;
 }
 
-vmae_status vmae_trainer_pass(vmae_trainer *t, const float *images, int64_t pass, double recon_weight, double lambda,
-                              bool accumulate, vmae_losses *losses)
+vmae_status vmae_trainer_images(vmae_trainer *t, const vmae_batch *batch)
 {
-    const int64_t rows = 2 * t->pairs, side = t->config.image_size;
+    return vmae_images_put(&t->images, t->model.images->data, batch, 2 * t->pairs);
+}
+
+vmae_status vmae_trainer_pass(vmae_trainer *t, int64_t pass, double recon_weight, double lambda, bool accumulate,
+                              vmae_losses *losses)
+{
+    const int64_t rows = 2 * t->pairs;
     const float weight = (float)recon_weight, contrast = (float)lambda;
     draw_noise(t, pass);
-    VMAE_TRY(vmae_tensor_write(t->g, t->model.images, images, rows * 3 * side * side));
     VMAE_TRY(vmae_tensor_write(t->g, t->model.noise, t->noise, rows * vmae_model_patches(&t->config)));
     VMAE_TRY(vmae_tensor_write(t->g, t->model.recon_weight, &weight, 1));
     VMAE_TRY(vmae_tensor_write(t->g, t->model.lambda, &contrast, 1));

@@ -21,6 +21,7 @@
 #define VMAE_BACKEND_BACKEND_H
 
 #include "engine/core/status.h"
+#include "engine/pixels/view.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -239,6 +240,13 @@ typedef struct vmae_kernels {
     vmae_status (*cross_entropy_grad)(vmae_backend *be, float *dlogits, const float *dloss, const float *prob,
                                       const int32_t *labels, const float *targets, int64_t rows, int64_t classes,
                                       float smoothing);
+
+    /* Bytes of scratch that augment wants. */
+    size_t (*augment_scratch)(const vmae_backend *be, int64_t rows, int64_t size);
+    /* images [rows, 3, size, size] f32 from views [rows] and their records in sources (engine/pixels/view.h). All
+     * in device memory. The same bits on every device. */
+    vmae_status (*augment)(vmae_backend *be, float *images, void *scratch, const void *sources, const vmae_view *views,
+                           int64_t rows, int64_t size);
 
     /* ---- over the flat parameters; segments (device memory) ascend, begin at multiples of 16 and do not overlap;
      * copy (bf16, same offsets) is NULL or renewed in the same pass. norm: what `norms` made of grad; if norm[0] is not

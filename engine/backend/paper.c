@@ -66,6 +66,12 @@ static vmae_status paper_cast(vmae_backend *be, void *y, vmae_type to, const voi
     return VMAE_OK;
 }
 
+static size_t paper_augment_scratch(const vmae_backend *be, int64_t rows, int64_t size)
+{
+    (void)be, (void)rows, (void)size;
+    return 0;
+}
+
 static size_t paper_optim_scratch(const vmae_segment *segments, int64_t count)
 {
     (void)segments, (void)count;
@@ -88,6 +94,7 @@ vmae_status vmae_paper_open(vmae_backend **be)
     static const vmae_kernels kernels = { .isa = "paper", /* what is called before a graph runs */
                                           .cast = paper_cast,
                                           .attention_prepare = paper_attention_prepare,
+                                          .augment_scratch = paper_augment_scratch,
                                           .optim_scratch = paper_optim_scratch };
     vmae_backend *made = vmae_calloc(1, sizeof *made);
     if (!made)

@@ -1,5 +1,7 @@
-/* augment.c -- one view of one image: what is drawn, and in which order it is applied. */
-#include "engine/data/pixels.h"
+/* augment.c -- one view of one image: what is drawn, and what follows from it for the view (engine/pixels applies it).
+ */
+#include "engine/data/data.h"
+#include "engine/pixels/pixels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -127,19 +129,18 @@ static vmae_status check(const vmae_augment *how)
     return VMAE_OK;
 }
 
-static vmae_status cut(const vmae_augment *how, const vmae_image *image, const choices *c, vmae_image *out,
-                       vmae_block *work)
+static vmae_cut cut_of(const vmae_augment *how, int height, int width, const choices *c)
 {
+    vmae_cut cut = { .bicubic = how->bicubic };
     if (how->crop) {
-        const vmae_box all = { 0, 0, how->size, how->size };
-        return vmae_pixels_resize(out, image, random_crop(how, image->height, image->width, c), how->size, how->size,
-                                  all, how->bicubic, work);
+        cut.box = random_crop(how, height, width, c);
+        cut.height = cut.width = how->size;
+        cut.window = (vmae_box){ 0, 0, how->size, how->size };
+    } else {
+        cut.box = (vmae_box){ 0, 0, height, width };
+        vmae_pixels_centre(height, width, how->size, how->crop_ratio, &cut.height, &cut.width, &cut.window);
     }
-    const vmae_box all = { 0, 0, image->height, image->width };
-    int64_t height, width;
-    vmae_box window;
-    vmae_pixels_centre(image->height, image->width, how->size, how->crop_ratio, &height, &width, &window);
-    return vmae_pixels_resize(out, image, all, height, width, window, how->bicubic, work);
+    return cut;
 }
 
 static float around_one(float range, float position)
@@ -148,77 +149,102 @@ static float around_one(float range, float position)
     return low + (1.0f + range - low) * position;
 }
 
-static void jitter(const vmae_augment *how, vmae_image *image, const choices *c)
+static void add_step(vmae_view *view, vmae_step step, float value)
+{
+    view->step[view->steps] = step;
+    view->value[view->steps++] = value;
+}
+
+static void add_jitter(vmae_view *view, const vmae_augment *how, const choices *c)
 {
     const float brightness = around_one(how->brightness, c->factor[0]),
                 contrast = around_one(how->contrast, c->factor[1]);
     const float saturation = around_one(how->saturation, c->factor[2]), hue = how->hue * (2.0f * c->factor[3] - 1.0f);
     if (how->released) {
-        vmae_pixels_jitter_released(image, brightness, contrast, saturation, hue);
+        const float released[4] = { brightness, contrast, saturation, hue };
+        double lift;
+        memcpy(view->released, released, sizeof released);
+        vmae_released_map(view->map, &lift, brightness, contrast, saturation, hue);
+        view->lift[0] = (float)lift;
+        view->lift[1] = (float)(lift - (double)view->lift[0]);
+        add_step(view, VMAE_STEP_JITTER_RELEASED, 0.0f);
         return;
     }
     for (int i = 0; i < 4; i++)
         switch (c->order[i]) {
         case 0:
             if (how->brightness > 0.0f)
-                vmae_pixels_brightness(image, brightness);
+                add_step(view, VMAE_STEP_BRIGHTNESS, brightness);
             break;
         case 1:
             if (how->contrast > 0.0f)
-                vmae_pixels_contrast(image, contrast);
+                add_step(view, VMAE_STEP_CONTRAST, contrast);
             break;
         case 2:
             if (how->saturation > 0.0f)
-                vmae_pixels_saturation(image, saturation);
+                add_step(view, VMAE_STEP_SATURATION, saturation);
             break;
         default:
             if (how->hue > 0.0f)
-                vmae_pixels_hue(image, hue);
+                add_step(view, VMAE_STEP_HUE, hue);
         }
 }
 
-/* Crop, flip, colour jitter, grey, blur, solarise, normalise; the released code blurs last, after normalisation. */
-static vmae_status apply(const vmae_augment *how, const vmae_image *image, const choices *c, vmae_image *view,
-                         vmae_block *work, float *out)
+static vmae_status add_blur(vmae_view *view, const vmae_augment *how, const choices *c)
 {
-    VMAE_TRY(cut(how, image, c, view, work));
     const float sigma = how->blur_sigma_min + (how->blur_sigma_max - how->blur_sigma_min) * c->sigma;
-    const bool blurs = c->blur < how->blur_p;
-    if (how->flip && c->flip < 0.5f)
-        vmae_pixels_flip(view);
-    if (c->jitter < how->jitter_p)
-        jitter(how, view, c);
-    if (c->grey < how->grey_p)
-        (how->released ? vmae_pixels_grey_released : vmae_pixels_grey)(view);
-    if (blurs && !how->released)
-        VMAE_TRY(vmae_pixels_blur(view, BLUR_TAPS, sigma, work));
-    if (c->solarise < how->solarise_p)
-        vmae_pixels_solarise(view, 128);
-    vmae_pixels_normalise(out, view, how->mean, how->std);
-    if (blurs && how->released)
-        VMAE_TRY(vmae_planes_blur(out, 3, how->size, how->size, RELEASED_TAPS_ACROSS, RELEASED_TAPS_DOWN, sigma, work));
+    view->blur = how->released ? VMAE_BLUR_RELEASED : VMAE_BLUR_PIXELS;
+    VMAE_TRY(vmae_blur_weights(view->across, how->released ? RELEASED_TAPS_ACROSS : BLUR_TAPS, sigma));
+    return vmae_blur_weights(view->down, how->released ? RELEASED_TAPS_DOWN : BLUR_TAPS, sigma);
+}
+
+vmae_status vmae_augment_draw(const vmae_augment *how, int height, int width, vmae_rng *rng, vmae_drawn *drawn)
+{
+    VMAE_TRY(check(how));
+    if (height < 1 || width < 1)
+        return vmae_fail(VMAE_EDATA, "the image to augment is empty");
+    choices c;
+    vmae_view view = { 0 };
+    draw(&c, rng);
+    drawn->cut = cut_of(how, height, width, &c);
+    vmae_record_plan(&view, &drawn->cut);
+    view.flip = how->flip && c.flip < 0.5f;
+    if (c.jitter < how->jitter_p)
+        add_jitter(&view, how, &c);
+    if (c.grey < how->grey_p)
+        add_step(&view, how->released ? VMAE_STEP_GREY_RELEASED : VMAE_STEP_GREY, 0.0f);
+    if (c.blur < how->blur_p)
+        VMAE_TRY(add_blur(&view, how, &c));
+    view.solarise = c.solarise < how->solarise_p;
+    vmae_normalisation(view.scale, view.shift, how->mean, how->std);
+    drawn->view = view;
     return VMAE_OK;
+}
+
+vmae_status vmae_augment_make(const vmae_drawn *drawn, const vmae_image *image, vmae_augment_scratch *scratch,
+                              float *out)
+{
+    VMAE_TRY(vmae_pixels_resize(&scratch->image, image, &drawn->cut, &scratch->work));
+    return vmae_view_finish(out, &drawn->view, &scratch->image, &scratch->work);
+}
+
+vmae_status vmae_augment_pack(const vmae_drawn *drawn, const vmae_image *image, vmae_augment_scratch *scratch,
+                              uint8_t *record)
+{
+    return vmae_record_write(record, &drawn->view, image, &drawn->cut, &scratch->image, &scratch->work);
 }
 
 vmae_status vmae_augment_apply(const vmae_augment *how, const vmae_image *image, vmae_rng *rng,
                                vmae_augment_scratch *scratch, float *out)
 {
-    VMAE_TRY(check(how));
-    if (!image->rgb || image->height < 1 || image->width < 1)
-        return vmae_fail(VMAE_EDATA, "the image to augment is empty");
-    choices c;
-    draw(&c, rng);
-    vmae_block work = { scratch->work, scratch->work_bytes };
-    const vmae_status st = apply(how, image, &c, &scratch->image[0], &work, out);
-    scratch->work = work.bytes; /* also after a failure: it may have moved */
-    scratch->work_bytes = work.capacity;
-    return st;
+    vmae_drawn drawn;
+    VMAE_TRY(vmae_augment_draw(how, image->height, image->width, rng, &drawn));
+    return vmae_augment_make(&drawn, image, scratch, out);
 }
 
 void vmae_augment_scratch_release(vmae_augment_scratch *scratch)
 {
-    vmae_image_release(&scratch->image[0]);
-    vmae_image_release(&scratch->image[1]);
-    free(scratch->work);
+    vmae_image_release(&scratch->image);
+    free(scratch->work.bytes);
     *scratch = (vmae_augment_scratch){ 0 };
 }

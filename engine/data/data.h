@@ -9,23 +9,14 @@
 #include "engine/core/hash.h"
 #include "engine/core/rng.h"
 #include "engine/core/status.h"
+#include "engine/pixels/image.h"
+#include "engine/pixels/view.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* ---- pixels ---- */
-
-/* An 8-bit RGB image: height x width x 3, rows without padding. Owned: release with vmae_image_release. All zero =
- * empty. */
-typedef struct vmae_image {
-    int height, width;
-    uint8_t *rgb;
-    size_t capacity; /* bytes at rgb; buffers are reused */
-} vmae_image;
-/* Contents undefined; keeps the buffer if it fits. */
-vmae_status vmae_image_resize_buffer(vmae_image *image, int height, int width);
-void vmae_image_release(vmae_image *image);
 
 /* Decodes a JPEG (libjpeg-turbo), or whatever still image FFmpeg reads (PNG, WebP, BMP, ...), to RGB; grey and CMYK are
  * converted, EXIF orientation is not applied (as in torchvision's ImageFolder). `least`: the decoder may deliver a JPEG
@@ -128,15 +119,28 @@ typedef struct vmae_augment {
 } vmae_augment;
 extern const float vmae_imagenet_mean[3], vmae_imagenet_std[3];
 
-/* Augments one image into out, [3, size, size] normalised floats. `scratch` keeps buffers between calls (all zero at
- * first; release with vmae_augment_scratch_release). Order: crop, flip, jitter, grey, blur (9 x 9), solarise,
- * normalise. Always draws everything that any operation may need, in one order: settings that differ in one operation
- * see the same crops and colours. VMAE_EUSER for settings out of range. */
+/* What settings and chance make of an image of some size: which part of it, and what is done with that. Order: crop,
+ * flip, jitter, grey, blur (9 x 9), solarise, normalise. */
+typedef struct vmae_drawn {
+    vmae_cut cut;
+    vmae_view view; /* but for `source` */
+} vmae_drawn;
+/* Always draws everything that any operation may need, in one order: settings that differ in one operation see the same
+ * crops and colours. VMAE_EUSER for settings out of range, VMAE_EDATA for an image without pixels. */
+vmae_status vmae_augment_draw(const vmae_augment *how, int height, int width, vmae_rng *rng, vmae_drawn *drawn);
+
+/* `scratch` keeps buffers between calls (all zero at first; release with vmae_augment_scratch_release). */
 typedef struct vmae_augment_scratch {
-    vmae_image image[2];
-    void *work;
-    size_t work_bytes;
+    vmae_image image;
+    vmae_block work;
 } vmae_augment_scratch;
+/* The view that was drawn, [3, size, size] normalised floats... */
+vmae_status vmae_augment_make(const vmae_drawn *drawn, const vmae_image *image, vmae_augment_scratch *scratch,
+                              float *out);
+/* ... or its record of vmae_view_record_bytes, of which a device makes the same floats (engine/pixels/view.h). */
+vmae_status vmae_augment_pack(const vmae_drawn *drawn, const vmae_image *image, vmae_augment_scratch *scratch,
+                              uint8_t *record);
+/* Draws and makes. */
 vmae_status vmae_augment_apply(const vmae_augment *how, const vmae_image *image, vmae_rng *rng,
                                vmae_augment_scratch *scratch, float *out);
 void vmae_augment_scratch_release(vmae_augment_scratch *scratch);
@@ -163,7 +167,9 @@ typedef struct vmae_known_bad {
 typedef struct vmae_loader_spec {
     const vmae_source *sources;
     int source_count;
-    bool pairs; /* two views a sample; else one */
+    bool pairs;   /* two views a sample; else one */
+    bool records; /* batches hold records, of which a device makes the views (vmae_kernels.augment), in place of floats
+                   */
     bool shuffle;
     bool last_partial; /* evaluation: one pass over one source, the last batch may be smaller, of a clip the middle
                         * frame (without pairs); else an endless stream of full batches */
@@ -186,8 +192,12 @@ typedef struct vmae_batch {
     uint32_t epoch;             /* of the first source's first sample */
     const float *view1, *view2; /* each [count, 3, size, size]; view2 directly behind view1 in memory (one [2 count,
                                    ...] block); view2 NULL without pairs */
-    const int32_t *labels;      /* [count], -1 = none */
-    const int64_t *index;       /* [count] sample index within its dataset (after replacement) */
+    /* with records, in place of view1 and view2: */
+    const uint8_t *sources;
+    int64_t source_bytes;   /* at most vmae_view_record_most a view */
+    const vmae_view *views; /* [count] or [2 count]: view 1 of all samples, then view 2 */
+    const int32_t *labels;  /* [count], -1 = none */
+    const int64_t *index;   /* [count] sample index within its dataset (after replacement) */
 } vmae_batch;
 
 typedef struct vmae_bad_sample {

@@ -24,7 +24,10 @@ typedef struct entry {
     int64_t step;
     int count, missing; /* samples of it; those not made yet (guarded by the loader's lock) */
     uint32_t epoch;
-    float *pixels;
+    float *pixels;        /* of the views; or, in records: */
+    uint8_t *sources;     /* one record behind the other, in the order in which they came */
+    int64_t source_bytes; /* guarded by the lock */
+    vmae_view *views;
     int32_t *labels;
     int64_t *index;
     vmae_bad_batch bad; /* guarded by the lock */
@@ -104,40 +107,82 @@ static vmae_status decode_clip(const vmae_loader *loader, const vmae_source *sou
     return source->dataset->frames(source->dataset, index, frame, loader->spec.pairs ? 2 : 1, own->image);
 }
 
-/* Decodes sample `index` and augments it with the streams of (epoch, key). */
-static vmae_status produce(const vmae_loader *loader, int source_number, uint32_t epoch, int64_t key, int64_t index,
-                           worker *own, float *view1, float *view2)
+static size_t view_floats(const vmae_loader *loader)
 {
+    return (size_t)3 * (size_t)loader->size * (size_t)loader->size;
+}
+
+/* Room for records of a sample; what fails later leaves it unused, and ends the loader. */
+static int64_t take_room(vmae_loader *loader, entry *to, int64_t bytes)
+{
+    pthread_mutex_lock(&loader->lock);
+    const int64_t at = to->source_bytes;
+    to->source_bytes += bytes;
+    pthread_mutex_unlock(&loader->lock);
+    return at;
+}
+
+/* The views that were drawn of images, into their places in the batch: as floats or as records. */
+static vmae_status put_views(vmae_loader *loader, entry *to, int slot, const vmae_drawn *drawn,
+                             const vmae_image *const *images, worker *own)
+{
+    const int views = loader->spec.pairs ? 2 : 1;
+    int64_t bytes[2] = { 0 }, at = 0;
+    if (loader->spec.records) {
+        for (int i = 0; i < views; i++)
+            bytes[i] = vmae_view_record_bytes(&drawn[i].view, loader->size);
+        at = take_room(loader, to, bytes[0] + bytes[1]);
+    }
+    for (int i = 0; i < views; i++) {
+        const int64_t row = slot + (int64_t)i * to->count;
+        if (loader->spec.records) {
+            to->views[row] = drawn[i].view;
+            to->views[row].source = at;
+            VMAE_TRY(vmae_augment_pack(&drawn[i], images[i], &own->scratch, to->sources + at));
+            at += bytes[i];
+        } else {
+            VMAE_TRY(
+                vmae_augment_make(&drawn[i], images[i], &own->scratch, to->pixels + (size_t)row * view_floats(loader)));
+        }
+    }
+    return VMAE_OK;
+}
+
+/* Decodes sample `index` and augments it with the streams of (epoch, key). */
+static vmae_status produce(vmae_loader *loader, int source_number, uint32_t epoch, int64_t key, int64_t index,
+                           worker *own, entry *to, int slot)
+{
+    static const vmae_purpose purposes[2] = { VMAE_RNG_AUGMENT_1, VMAE_RNG_AUGMENT_2 };
     const vmae_source *source = &loader->sources[source_number];
     const vmae_dataset *dataset = source->dataset;
     const uint64_t seed = seed_of(loader, source_number);
     const bool video = dataset->media == VMAE_VIDEOS;
-    vmae_rng rng;
+    const vmae_image *const images[2] = { &own->image[0], &own->image[video] };
+    vmae_drawn drawn[2];
     if (video) {
-        rng = vmae_rng_at(seed, VMAE_RNG_FRAMES, source->fixed_pairs ? 0 : epoch, (uint64_t)key);
+        vmae_rng rng = vmae_rng_at(seed, VMAE_RNG_FRAMES, source->fixed_pairs ? 0 : epoch, (uint64_t)key);
         VMAE_TRY(decode_clip(loader, source, &rng, index, own));
     } else {
         VMAE_TRY(dataset->image(dataset, index, loader->least[source_number], &own->image[0]));
     }
-    rng = vmae_rng_at(seed, VMAE_RNG_AUGMENT_1, epoch, (uint64_t)key);
-    VMAE_TRY(vmae_augment_apply(&source->view[0], &own->image[0], &rng, &own->scratch, view1));
-    if (!view2)
-        return VMAE_OK;
-    rng = vmae_rng_at(seed, VMAE_RNG_AUGMENT_2, epoch, (uint64_t)key);
-    return vmae_augment_apply(&source->view[1], &own->image[video], &rng, &own->scratch, view2);
+    for (int i = 0; i < (loader->spec.pairs ? 2 : 1); i++) {
+        vmae_rng rng = vmae_rng_at(seed, purposes[i], epoch, (uint64_t)key);
+        VMAE_TRY(vmae_augment_draw(&source->view[i], images[i]->height, images[i]->width, &rng, &drawn[i]));
+    }
+    return put_views(loader, to, slot, drawn, images, own);
 }
 
 /* produce(), where a failure of the system (a disk or file server that hiccups, no more open files) gets a few tries:
  * to replace a good sample because of it would change the run. */
 static vmae_status produce_patiently(vmae_loader *loader, int source, uint32_t epoch, int64_t key, int64_t index,
-                                     worker *own, float *view1, float *view2)
+                                     worker *own, entry *to, int slot)
 {
     static const long pause_ms[] = { 50, 250, 1000 };
     enum { PAUSES = sizeof pause_ms / sizeof *pause_ms };
-    vmae_status st = produce(loader, source, epoch, key, index, own, view1, view2);
+    vmae_status st = produce(loader, source, epoch, key, index, own, to, slot);
     for (int i = 0; i < PAUSES && st == VMAE_EIO && !atomic_load(&loader->out_of_patience); i++) {
         nanosleep(&(struct timespec){ pause_ms[i] / 1000, pause_ms[i] % 1000 * 1000000 }, NULL);
-        st = produce(loader, source, epoch, key, index, own, view1, view2);
+        st = produce(loader, source, epoch, key, index, own, to, slot);
     }
     if (st != VMAE_EIO)
         return st;
@@ -178,9 +223,6 @@ static vmae_status make_sample(vmae_loader *loader, entry *to, int slot, worker 
     const vmae_source *source = &loader->sources[number];
     const vmae_dataset *dataset = source->dataset;
     const int64_t place = slot - loader->first_slot[number];
-    const size_t floats = (size_t)3 * (size_t)loader->size * (size_t)loader->size;
-    float *view1 = to->pixels + (size_t)slot * floats;
-    float *view2 = loader->spec.pairs ? view1 + (size_t)to->count * floats : NULL;
     uint32_t epoch;
     int64_t key;
     vmae_order_at(seed_of(loader, number), dataset->count, loader->spec.shuffle,
@@ -189,7 +231,7 @@ static vmae_status make_sample(vmae_loader *loader, entry *to, int slot, worker 
         to->epoch = epoch;
     for (int64_t attempt = 0; attempt < dataset->count; attempt++) {
         const int64_t index = (key + attempt) % dataset->count;
-        const vmae_status st = produce_patiently(loader, number, epoch, key, index, own, view1, view2);
+        const vmae_status st = produce_patiently(loader, number, epoch, key, index, own, to, slot);
         if (st == VMAE_OK) {
             to->labels[slot] = dataset->label ? dataset->label(dataset, index) : -1;
             to->index[slot] = index;
@@ -230,6 +272,7 @@ static entry *take_ticket(vmae_loader *loader, int *slot)
                 loader->sources[0].dataset->count - taken->step * loader->batch < loader->batch)
                 taken->count = (int)(loader->sources[0].dataset->count - taken->step * loader->batch);
             taken->missing = taken->count;
+            taken->source_bytes = 0;
             taken->bad.count = 0;
             taken->status = VMAE_OK;
         }
@@ -303,6 +346,18 @@ static vmae_status check_spec(const vmae_loader_spec *spec)
     return VMAE_OK;
 }
 
+/* < 2^28 bytes each, of < 2^25 */
+static vmae_status allocate_views(const vmae_loader *loader, entry *made, size_t views)
+{
+    if (loader->spec.records) {
+        made->views = vmae_calloc(views, sizeof *made->views);
+        made->sources = vmae_calloc(views, (size_t)vmae_view_record_most(loader->size));
+        return made->views && made->sources ? VMAE_OK : VMAE_ENOMEM;
+    }
+    made->pixels = vmae_calloc(views, view_floats(loader) * sizeof *made->pixels);
+    return made->pixels ? VMAE_OK : VMAE_ENOMEM;
+}
+
 static vmae_status allocate(vmae_loader *loader)
 {
     const vmae_loader_spec *spec = &loader->spec;
@@ -334,14 +389,11 @@ static vmae_status allocate(vmae_loader *loader)
     loader->threads = vmae_calloc((size_t)spec->threads, sizeof *loader->threads);
     if (!loader->ring || !loader->threads)
         return VMAE_ENOMEM;
-    const size_t floats =
-        (size_t)3 * (size_t)loader->size * (size_t)loader->size * (spec->pairs ? 2 : 1); /* < 2^29; batch < 2^25 */
     for (int i = 0; i < loader->ring_count; i++) {
         entry *made = &loader->ring[i];
-        made->pixels = vmae_calloc((size_t)batch, floats * sizeof *made->pixels);
         made->labels = vmae_calloc((size_t)batch, sizeof *made->labels);
         made->index = vmae_calloc((size_t)batch, sizeof *made->index);
-        if (!made->pixels || !made->labels || !made->index)
+        if (!made->labels || !made->index || allocate_views(loader, made, (size_t)batch * (spec->pairs ? 2 : 1)))
             return vmae_fail_in(VMAE_ENOMEM, "loader: %d batches of %lld samples of %d pixels a side",
                                 loader->ring_count, (long long)batch, loader->size);
     }
@@ -400,6 +452,8 @@ void vmae_loader_stop(vmae_loader *loader)
         pthread_join(loader->threads[i], NULL);
     for (int i = 0; loader->ring && i < loader->ring_count; i++) {
         free(loader->ring[i].pixels);
+        free(loader->ring[i].sources);
+        free(loader->ring[i].views);
         free(loader->ring[i].labels);
         free(loader->ring[i].index);
         vmae_bad_batch_release(&loader->ring[i].bad);
@@ -455,12 +509,15 @@ vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch)
         snprintf(loader->failure, sizeof loader->failure, "%s", vmae_error());
         return st;
     }
-    const size_t floats = (size_t)3 * (size_t)loader->size * (size_t)loader->size;
+    const bool second = loader->spec.pairs && from->pixels;
     loader->delivered = (vmae_batch){ .step = from->step,
                                       .count = from->count,
                                       .epoch = from->epoch,
                                       .view1 = from->pixels,
-                                      .view2 = loader->spec.pairs ? from->pixels + (size_t)from->count * floats : NULL,
+                                      .view2 = second ? from->pixels + (size_t)from->count * view_floats(loader) : NULL,
+                                      .sources = from->sources,
+                                      .source_bytes = from->source_bytes,
+                                      .views = from->views,
                                       .labels = from->labels,
                                       .index = from->index };
     loader->next_step++;

@@ -2,10 +2,10 @@
  * follow.
  *
  * Works row by row on planes of floats, so that the compiler vectorises it; no call of libm per pixel. */
-#include "engine/data/pixels.h"
 #include "engine/data/shapes.h"
 
 #include "engine/core/mem.h"
+#include "engine/pixels/pixels.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* test_augment.c -- pixel operations against Pillow's and torchvision's pixels, and what must hold of every view. */
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/core/log.h"
-#include "engine/data/pixels.h"
+#include "engine/data/data.h"
+#include "engine/pixels/pixels.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -139,9 +140,11 @@ TEST(crops_and_the_evaluation_transform_give_pillows_pixels)
         const vmae_box all = { 0, 0, size, size },
                        box = { integer_of(&g, "box", row), integer_of(&g, "box", row + 1),
                                integer_of(&g, "box", row + 2), integer_of(&g, "box", row + 3) };
-        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, box, size, size, all, false, &g.work));
+        vmae_cut cut = { .box = box, .height = size, .width = size, .window = all };
+        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, &cut, &g.work));
         CHECK_EQ(difference(&g, "crop_bilinear", k), 0);
-        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, box, size, size, all, true, &g.work));
+        cut.bicubic = true;
+        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, &cut, &g.work));
         CHECK_EQ(difference(&g, "crop_bicubic", k), 0);
 
         char name[32];
@@ -152,16 +155,16 @@ TEST(crops_and_the_evaluation_transform_give_pillows_pixels)
               *got = calloc((size_t)(3 * size * size), sizeof *got);
         REQUIRE(e && wanted && got);
         CHECK_OK(vmae_checkpoint_floats(g.results, name, wanted, 3, shape));
-        vmae_pixels_normalise(got, &g.image, vmae_imagenet_mean, vmae_imagenet_std);
+        float scale[3], shift[3];
+        vmae_normalisation(scale, shift, vmae_imagenet_mean, vmae_imagenet_std);
+        vmae_pixels_normalise(got, &g.image, scale, shift);
         CHECK(vmae_max_difference(got, wanted, e->count) < 1e-6); /* values to 2.6: two roundings of float32 */
         free(wanted);
         free(got);
 
-        int64_t height, width;
-        vmae_box window;
-        vmae_pixels_centre(g.photo.height, g.photo.width, eval_size, ratio, &height, &width, &window);
-        const vmae_box whole = { 0, 0, g.photo.height, g.photo.width };
-        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, whole, height, width, window, true, &g.work));
+        cut.box = (vmae_box){ 0, 0, g.photo.height, g.photo.width };
+        vmae_pixels_centre(g.photo.height, g.photo.width, eval_size, ratio, &cut.height, &cut.width, &cut.window);
+        CHECK_OK(vmae_pixels_resize(&g.image, &g.photo, &cut, &g.work));
         CHECK_EQ(difference(&g, "eval", k), 0);
     }
     close_golden(&g);
@@ -174,10 +177,13 @@ TEST(blur_gives_torchvisions_pixels_within_one)
         SKIP("no golden vectors");
     for (int k = 0; k < 3; k++) {
         load_photo(&g, k);
-        CHECK_OK(vmae_pixels_blur(&g.image, 9, 0.5f, &g.work));
+        float weight[VMAE_VIEW_REACH + 1];
+        CHECK_OK(vmae_blur_weights(weight, 9, 0.5f));
+        CHECK_OK(vmae_pixels_blur(&g.image, weight, &g.work));
         CHECK_NEAR(difference(&g, "blur_sigma05", k), 0.5, 0.5);
         load_photo(&g, k);
-        CHECK_OK(vmae_pixels_blur(&g.image, 9, 2.0f, &g.work));
+        CHECK_OK(vmae_blur_weights(weight, 9, 2.0f));
+        CHECK_OK(vmae_pixels_blur(&g.image, weight, &g.work));
         CHECK_NEAR(difference(&g, "blur_sigma20", k), 0.5, 0.5);
     }
     close_golden(&g);
@@ -440,7 +446,10 @@ TEST(released_blur_is_five_wide_and_nine_high)
     float plane[SIZE * SIZE] = { 0 };
     vmae_block work = { 0 };
     plane[10 * SIZE + 10] = 1.0f;
-    CHECK_OK(vmae_planes_blur(plane, 1, SIZE, SIZE, 5, 9, 1.5f, &work));
+    float across[VMAE_VIEW_REACH + 1], down[VMAE_VIEW_REACH + 1];
+    CHECK_OK(vmae_blur_weights(across, 5, 1.5f));
+    CHECK_OK(vmae_blur_weights(down, 9, 1.5f));
+    CHECK_OK(vmae_planes_blur(plane, 1, SIZE, SIZE, across, down, &work));
     double sum = 0.0;
     for (int y = 0; y < SIZE; y++)
         for (int x = 0; x < SIZE; x++) {
@@ -485,9 +494,8 @@ TEST(settings_out_of_range_and_empty_images_are_refused)
     how.crop_ratio = 0.0f;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "crop ratio");
     vmae_block work = { 0 };
-    const vmae_box beyond = { 0, 1, 8, 8 }, all = { 0, 0, 4, 4 };
-    CHECK_FAILS(vmae_pixels_resize(&scratch.image[0], &image, beyond, 4, 4, all, true, &work), VMAE_EINTERNAL,
-                "resize");
+    const vmae_cut beyond = { .box = { 0, 1, 8, 8 }, .height = 4, .width = 4, .window = { 0, 0, 4, 4 } };
+    CHECK_FAILS(vmae_pixels_resize(&scratch.image, &image, &beyond, &work), VMAE_EINTERNAL, "resize");
     CHECK_FAILS(vmae_image_resize_buffer(&image, 0, 5), VMAE_EDATA, "5 x 0");
     CHECK(image.rgb && image.height == 8);
     vmae_image_release(&image);

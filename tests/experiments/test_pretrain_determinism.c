@@ -126,3 +126,34 @@ TEST(another_seed_gives_other_numbers)
     CHECK(!same_files(in(a, "checkpoint.safetensors"), in(b, "checkpoint.safetensors")));
     CHECK(final_metric(a, "loss") != final_metric(b, "loss"));
 }
+
+static void same_identity(const char *a, const char *b)
+{
+    json_t *first = json_load_file(in(a, "done.json"), 0, NULL), *second = json_load_file(in(b, "done.json"), 0, NULL);
+    CHECK_STR(event_text(first, "identity"), event_text(second, "identity"));
+    json_decref(first);
+    json_decref(second);
+}
+
+TEST(who_makes_the_views_changes_nothing)
+{
+    static const char *const on[] = { "augment.on=host", "augment.on=device" };
+    char run[2][600], probe[2][600], picture[2][600];
+    for (int i = 0; i < 2; i++) {
+        snprintf(run[i], sizeof run[i], "%s/views-%d", vmae_test_folder(), i);
+        snprintf(probe[i], sizeof probe[i], "%s/views-probe-%d", vmae_test_folder(), i);
+        snprintf(picture[i], sizeof picture[i], "%s/views-picture-%d", vmae_test_folder(), i);
+        RUN_OK("pretrain", "-R", run[i], TINY_MODEL, TINY_TRAINING, TINY_IMAGES, TINY_VIDEOS, on[i],
+               "augment.frames.colour=true", "augment.frames.released=true", "loader.threads=3", "monitor.kind=shapes",
+               "monitor.shapes_size=16", "monitor.shapes_count=100", "monitor.every=1");
+        RUN_OK("probe", "-R", probe[i], set("checkpoint", in(run[0], "checkpoint.safetensors")), TINY_LABELLED,
+               "threads=1", "probe.epochs=2", "probe.augment=true", "features.batch=96", on[i]);
+        RUN_OK("reconstruct", "-R", picture[i], set("checkpoint", in(run[0], "checkpoint.safetensors")), TINY_LABELLED,
+               "threads=1", "reconstruct.count=3", on[i]);
+    }
+    CHECK_SAME_RUN(run[0], run[1]);
+    CHECK(same_rows(probe[0], probe[1]));
+    CHECK(same_files(in(picture[0], "reconstruction.png"), in(picture[1], "reconstruction.png")));
+    same_identity(run[0], run[1]);
+    same_identity(probe[0], probe[1]);
+}

@@ -8,6 +8,7 @@
 
 #include "engine/backend/backend.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
 #include "engine/backend/cpu/cpu.h"
 
 #include "engine/backend/cpu/attention.c"
+#include "engine/backend/cpu/augment.c"
 #include "engine/backend/cpu/batch_norm.c"
 #include "engine/backend/cpu/cross_entropy.c"
 #include "engine/backend/cpu/elementwise.c"
@@ -53,6 +54,8 @@ const vmae_kernels CPU_TABLE = {
     .patch_mse_grad = cpu_patch_mse_grad,
     .cross_entropy = cpu_cross_entropy,
     .cross_entropy_grad = cpu_cross_entropy_grad,
+    .augment_scratch = cpu_augment_scratch,
+    .augment = cpu_augment,
     .optim_scratch = cpu_optim_scratch,
     .norms = cpu_norms,
     .adamw = cpu_adamw,

@@ -76,6 +76,9 @@ vmae_status cuda_cross_entropy(vmae_backend *be, float *loss, float *prob, float
 vmae_status cuda_cross_entropy_grad(vmae_backend *be, float *dlogits, const float *dloss, const float *prob,
                                     const int32_t *labels, const float *targets, int64_t rows, int64_t classes,
                                     float smoothing);
+size_t cuda_augment_scratch(const vmae_backend *be, int64_t rows, int64_t size);
+vmae_status cuda_augment(vmae_backend *be, float *images, void *scratch, const void *sources, const vmae_view *views,
+                         int64_t rows, int64_t size);
 size_t cuda_optim_scratch(const vmae_segment *segments, int64_t count);
 vmae_status cuda_norms(vmae_backend *be, float *norm, void *scratch, const float *x, const vmae_segment *segments,
                        int64_t count);

@@ -1,5 +1,5 @@
 /* colour.c -- Pillow's ImageEnhance and HSV arithmetic, and the released code's one-pass colour jitter. */
-#include "engine/data/pixels.h"
+#include "engine/pixels/pixels.h"
 
 #include <math.h>
 
@@ -202,25 +202,31 @@ static void mean_colour(const vmae_image *image, double mean[3])
 }
 
 /* The whole jitter is one affine map of a pixel. With grey row g, mean grey m, factors b, c, s and the rotation R:
- *   x -> R (s (c (b x) + (1 - c) m) + (1 - s) g.x) */
-static void released_map(float matrix[3][3], float offset[3], const double mean[3], double brightness, double contrast,
+ *   x -> R (s (c (b x) + (1 - c) m) + (1 - s) g.x)
+ * and R m = m, but for rounding: sum[i] of R's rows. */
+static void released_map(float matrix[9], double *lift, double sum[3], double brightness, double contrast,
                          double saturation, double turns)
 {
     const double angle = turns * 2.0 * 3.14159265358979323846, cosine = cos(angle), sine = sin(angle) * sqrt(1.0 / 3.0);
-    const double mean_grey = mean[0] * grey_weight[0] + mean[1] * grey_weight[1] + mean[2] * grey_weight[2];
     const double third = (1.0 - cosine) / 3.0;
     const double rotation[3][3] = { { cosine + third, third - sine, third + sine },
                                     { third + sine, cosine + third, third - sine },
                                     { third - sine, third + sine, cosine + third } };
+    *lift = saturation * (1.0 - contrast);
     for (int i = 0; i < 3; i++) {
-        double sum = 0.0;
+        sum[i] = 0.0;
         for (int j = 0; j < 3; j++)
-            sum += rotation[i][j];
+            sum[i] += rotation[i][j];
         for (int j = 0; j < 3; j++)
-            matrix[i][j] = (float)(saturation * contrast * brightness * rotation[i][j] +
-                                   (1.0 - saturation) * grey_weight[j] * sum);
-        offset[i] = (float)(saturation * (1.0 - contrast) * mean_grey * sum);
+            matrix[3 * i + j] = (float)(saturation * contrast * brightness * rotation[i][j] +
+                                        (1.0 - saturation) * grey_weight[j] * sum[i]);
     }
+}
+
+void vmae_released_map(float map[9], double *lift, float brightness, float contrast, float saturation, float turns)
+{
+    double sum[3];
+    released_map(map, lift, sum, (double)brightness, (double)contrast, (double)saturation, (double)turns);
 }
 
 static int32_t clipped(float value)
@@ -228,7 +234,7 @@ static int32_t clipped(float value)
     return (int32_t)(value < 0.0f ? 0.0f : value > 255.0f ? 255.0f : value);
 }
 
-VMAE_CLONES static void apply_map(vmae_image *image, const float m[3][3], const float offset[3])
+VMAE_CLONES static void apply_map(vmae_image *image, const float m[9], const float offset[3])
 {
     const size_t count = pixel_count(image);
     planes p = { 0 };
@@ -237,9 +243,9 @@ VMAE_CLONES static void apply_map(vmae_image *image, const float m[3][3], const 
         load(&p, image->rgb + 3 * at, n);
         for (int i = 0; i < CHUNK; i++) {
             const float r = (float)p.r[i], g = (float)p.g[i], b = (float)p.b[i];
-            p.r[i] = clipped(m[0][0] * r + m[0][1] * g + m[0][2] * b + offset[0]);
-            p.g[i] = clipped(m[1][0] * r + m[1][1] * g + m[1][2] * b + offset[1]);
-            p.b[i] = clipped(m[2][0] * r + m[2][1] * g + m[2][2] * b + offset[2]);
+            p.r[i] = clipped(m[0] * r + m[1] * g + m[2] * b + offset[0]);
+            p.g[i] = clipped(m[3] * r + m[4] * g + m[5] * b + offset[1]);
+            p.b[i] = clipped(m[6] * r + m[7] * g + m[8] * b + offset[2]);
         }
         store(image->rgb + 3 * at, &p, n);
     }
@@ -247,10 +253,13 @@ VMAE_CLONES static void apply_map(vmae_image *image, const float m[3][3], const 
 
 void vmae_pixels_jitter_released(vmae_image *image, float brightness, float contrast, float saturation, float turns)
 {
-    double mean[3];
-    float matrix[3][3], offset[3];
+    double mean[3], lift, sum[3];
+    float matrix[9], offset[3];
     mean_colour(image, mean);
-    released_map(matrix, offset, mean, (double)brightness, (double)contrast, (double)saturation, (double)turns);
+    released_map(matrix, &lift, sum, (double)brightness, (double)contrast, (double)saturation, (double)turns);
+    const double mean_grey = mean[0] * grey_weight[0] + mean[1] * grey_weight[1] + mean[2] * grey_weight[2];
+    for (int i = 0; i < 3; i++)
+        offset[i] = (float)(lift * mean_grey * sum[i]);
     apply_map(image, matrix, offset);
 }
 
@@ -264,14 +273,22 @@ void vmae_pixels_grey_released(vmae_image *image)
     }
 }
 
-VMAE_CLONES void vmae_pixels_normalise(float *out, const vmae_image *image, const float mean[3], const float std[3])
+void vmae_normalisation(float scale[3], float shift[3], const float mean[3], const float std[3])
+{
+    for (int c = 0; c < 3; c++) {
+        scale[c] = (float)(1.0 / (255.0 * (double)std[c]));
+        shift[c] = (float)((double)mean[c] / (double)std[c]);
+    }
+}
+
+VMAE_CLONES void vmae_pixels_normalise(float *out, const vmae_image *image, const float scale[3], const float shift[3])
 {
     const size_t count = pixel_count(image);
     for (int c = 0; c < 3; c++) {
-        const float scale = (float)(1.0 / (255.0 * (double)std[c])), shift = (float)((double)mean[c] / (double)std[c]);
+        const float by = scale[c], less = shift[c];
         const uint8_t *rgb = image->rgb + c;
         float *plane = out + (size_t)c * count;
         for (size_t i = 0; i < count; i++)
-            plane[i] = (float)rgb[3 * i] * scale - shift;
+            plane[i] = (float)rgb[3 * i] * by - less;
     }
 }

@@ -1,6 +1,6 @@
 /* image.c -- the memory of images and of scratch blocks. */
 #include "engine/core/mem.h"
-#include "engine/data/pixels.h"
+#include "engine/pixels/pixels.h"
 
 #include <stdlib.h>
 

@@ -1,15 +1,19 @@
 /* blur.c -- separable Gaussian blur with reflected borders, in float32. A ring of row buffers stays in the first-level
  * cache. */
-#include "engine/data/pixels.h"
+#include "engine/pixels/pixels.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { REACH = VMAE_BLUR_TAPS_MAX / 2 };
 
-/* taps is odd, at most VMAE_BLUR_TAPS_MAX. weight[0] is the middle. */
-static void gaussian(float weight[REACH + 1], int taps, float sigma)
+vmae_status vmae_blur_weights(float weight[REACH + 1], int taps, float sigma)
 {
+    if (taps < 1 || taps > VMAE_BLUR_TAPS_MAX || taps % 2 == 0)
+        return vmae_fail(VMAE_EINTERNAL, "blur of %d taps; an odd number up to %d is meant", taps,
+                         (int)VMAE_BLUR_TAPS_MAX);
+    if (!(sigma > 0.0f) || !isfinite(sigma))
+        return vmae_fail(VMAE_EUSER, "blur with sigma %g; it must be above 0", (double)sigma);
     double value[REACH + 1] = { 1.0 }, sum = 1.0;
     for (int k = 1; k <= taps / 2; k++) {
         const double at = (double)k / (double)sigma;
@@ -18,6 +22,16 @@ static void gaussian(float weight[REACH + 1], int taps, float sigma)
     }
     for (int k = 0; k <= REACH; k++)
         weight[k] = (float)(value[k] / sum);
+    return VMAE_OK;
+}
+
+/* The last weight that is not 0. */
+static int half_of(const float weight[REACH + 1])
+{
+    int half = REACH;
+    while (half > 0 && weight[half] == 0.0f)
+        half--;
+    return half;
 }
 
 /* The place that i stands for: ... 2 1 | 0 1 2 ... n-1 | n-2 ...; n may be 1. */
@@ -100,24 +114,10 @@ typedef struct plane {
     int64_t height, width, step;
 } plane;
 
-static vmae_status check_taps(int taps, float sigma)
+static vmae_status blur(const plane *p, const float *across, const float *down, vmae_block *work)
 {
-    if (taps < 1 || taps > VMAE_BLUR_TAPS_MAX || taps % 2 == 0)
-        return vmae_fail(VMAE_EINTERNAL, "blur of %d taps; an odd number up to %d is meant", taps,
-                         (int)VMAE_BLUR_TAPS_MAX);
-    if (!(sigma > 0.0f) || !isfinite(sigma))
-        return vmae_fail(VMAE_EUSER, "blur with sigma %g; it must be above 0", (double)sigma);
-    return VMAE_OK;
-}
-
-static vmae_status blur(const plane *p, int across, int down, float sigma, vmae_block *work)
-{
-    VMAE_TRY(check_taps(across, sigma));
-    VMAE_TRY(check_taps(down, sigma));
+    const int half_across = half_of(across), half_down = half_of(down);
     const int64_t count = p->width * p->step, border = REACH * p->step, padded = count + 2 * border;
-    float weight_across[REACH + 1], weight_down[REACH + 1];
-    gaussian(weight_across, across, sigma);
-    gaussian(weight_down, down, sigma);
     VMAE_TRY(vmae_block_reserve(work, (size_t)(padded + (VMAE_BLUR_TAPS_MAX + 1) * count) * sizeof(float)));
     float *input = work->bytes, *output = input + padded, *ring = output + count;
     int64_t ready = 0; /* rows that are in the ring; row r is at r % VMAE_BLUR_TAPS_MAX */
@@ -129,32 +129,32 @@ static vmae_status blur(const plane *p, int across, int down, float sigma, vmae_
             else
                 memcpy(row, p->floats + ready * count, (size_t)count * sizeof(float));
             reflect_row(input, p->width, p->step);
-            blur_row(ring + (ready % VMAE_BLUR_TAPS_MAX) * count, row, count, p->step, across / 2, weight_across);
+            blur_row(ring + (ready % VMAE_BLUR_TAPS_MAX) * count, row, count, p->step, half_across, across);
         }
         const float *rows[VMAE_BLUR_TAPS_MAX];
         for (int k = 0; k <= REACH; k++) {
             rows[k ? 2 * k - 1 : 0] = ring + (reflect(y - k, p->height) % VMAE_BLUR_TAPS_MAX) * count;
             rows[2 * k] = ring + (reflect(y + k, p->height) % VMAE_BLUR_TAPS_MAX) * count;
         }
-        combine(p->bytes ? output : p->floats + y * count, rows, count, down / 2, weight_down);
+        combine(p->bytes ? output : p->floats + y * count, rows, count, half_down, down);
         if (p->bytes)
             to_bytes(p->bytes + y * count, output, count);
     }
     return VMAE_OK;
 }
 
-vmae_status vmae_pixels_blur(vmae_image *image, int taps, float sigma, vmae_block *work)
+vmae_status vmae_pixels_blur(vmae_image *image, const float weight[REACH + 1], vmae_block *work)
 {
     const plane p = { .bytes = image->rgb, .height = image->height, .width = image->width, .step = 3 };
-    return blur(&p, taps, taps, sigma, work);
+    return blur(&p, weight, weight, work);
 }
 
-vmae_status vmae_planes_blur(float *planes, int count, int height, int width, int taps_across, int taps_down,
-                             float sigma, vmae_block *work)
+vmae_status vmae_planes_blur(float *planes, int count, int height, int width, const float across[REACH + 1],
+                             const float down[REACH + 1], vmae_block *work)
 {
     for (int i = 0; i < count; i++) {
         const plane p = { .floats = planes + (int64_t)i * height * width, .height = height, .width = width, .step = 1 };
-        VMAE_TRY(blur(&p, taps_across, taps_down, sigma, work));
+        VMAE_TRY(blur(&p, across, down, work));
     }
     return VMAE_OK;
 }
