@@ -13,7 +13,7 @@ void pack(std::vector<float> &to, const gemm_operand &x, int64_t count, int side
 {
     const int64_t panels = (count + side - 1) / side;
     to.assign((size_t)(panels * terms * side), 0.0f);
-#pragma omp parallel for schedule(static) if (gemm_parallel)
+#pragma omp parallel for schedule(static) if (gemm_parallel(count * terms))
     for (int64_t panel = 0; panel < panels; panel++) {
         float *at = to.data() + panel * terms * side;
         const int64_t first = panel * side, length = std::min<int64_t>(side, count - first);
@@ -92,7 +92,7 @@ void gemm_on_cpu(float *d, int64_t m, int64_t n, const gemm_operand &a, const ge
     std::vector<float> pa, pb;
     pack(pa, a, m, across, from, terms);
     pack(pb, b, n, down, from, terms);
-#pragma omp parallel for schedule(static) collapse(2) if (gemm_parallel)
+#pragma omp parallel for schedule(static) collapse(2) if (gemm_parallel(m * n * terms))
     for (int64_t x = 0; x < wide; x++)
         for (int64_t y = 0; y < high; y++) {
             float tile[down][across];

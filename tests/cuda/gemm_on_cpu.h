@@ -8,11 +8,15 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __SANITIZE_THREAD__ /* which does not see OpenMP's barriers */
-constexpr bool gemm_parallel = false;
+/* Whether so many steps are worth threads. TSan does not see OpenMP's barriers. */
+static inline bool gemm_parallel(int64_t steps)
+{
+#ifdef __SANITIZE_THREAD__
+    return steps < 0;
 #else
-constexpr bool gemm_parallel = true;
+    return steps > 200000;
 #endif
+}
 
 static inline float gemm_load(bool bf16, const void *p, int64_t i)
 {
