@@ -123,6 +123,7 @@ static vmae_status configure(vmae_config **config, const arguments *a, const cha
     VMAE_TRY(vmae_config_set(*config, "precision", precision, "command line"));
     VMAE_TRY(vmae_config_set(*config, "device", a->device, "command line"));
     VMAE_TRY(vmae_config_set(*config, "data.images.kind", "shapes", "bench"));
+    VMAE_TRY(vmae_config_set(*config, "augment.on", "host", "bench")); /* views are there already */
     snprintf(number, sizeof number, "%d", a->pairs ? a->pairs : default_pairs(size));
     VMAE_TRY(vmae_config_set(*config, "train.batch", number, "command line"));
     snprintf(number, sizeof number, "%d", a->threads);
@@ -131,12 +132,12 @@ static vmae_status configure(vmae_config **config, const arguments *a, const cha
 }
 
 /* One step as training takes it. */
-static vmae_status step(vmae_trainer *t, const float *images, int64_t pass, double *loss)
+static vmae_status step(vmae_trainer *t, const vmae_batch *batch, int64_t pass, double *loss)
 {
     vmae_losses losses;
     double norm;
-    VMAE_TRY(vmae_tensor_write(t->g, t->model.images, images, vmae_shape_count(t->model.images->shape)));
-    VMAE_TRY(vmae_trainer_pass(t, pass, 1.0, 0.025, false, &losses));
+    VMAE_TRY(vmae_trainer_images(t, batch));
+    VMAE_TRY(vmae_trainer_pass(t, pass, 1.0, 0.025, false, batch, &losses));
     VMAE_TRY(vmae_optimizer_step(t->optimizer, 1e-4, 1.0, &norm));
     VMAE_TRY(t->be->synchronize(t->be));
     *loss = losses.total;
@@ -150,13 +151,14 @@ static vmae_status measure(const vmae_config *config, int steps, timing *result,
     VMAE_TRY(vmae_trainer_open(&t, config));
     const int64_t count = 2 * t.pairs * 3 * t.config.image_size * t.config.image_size;
     float *images = vmae_calloc((size_t)count, sizeof *images);
+    const vmae_batch batch = { .view1 = images };
     vmae_rng rng = vmae_rng_at(1, VMAE_RNG_TEST, 0, 0);
     vmae_status st = images ? vmae_measure_roof(t.be, t.precision, &result->roof) : VMAE_ENOMEM;
     for (int64_t i = 0; st == VMAE_OK && i < count; i++)
         images[i] = vmae_rng_normal(&rng);
     for (int i = 0; st == VMAE_OK && i < steps; i++) {
         const double start = vmae_seconds();
-        st = step(&t, images, i, &result->loss);
+        st = step(&t, &batch, i, &result->loss);
         seconds[i] = vmae_seconds() - start;
     }
     if (st == VMAE_OK) {

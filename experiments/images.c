@@ -52,3 +52,13 @@ vmae_status vmae_images_put(const vmae_images *images, float *to, const vmae_bat
         return VMAE_OK;
     return be->kernels->fill(be, to + count * values, 0.0f, (images->rows - count) * values);
 }
+
+vmae_status vmae_images_prefetch(const vmae_images *images, const vmae_batch *batch, int64_t count)
+{
+    vmae_backend *be = images->be;
+    if (!batch || !be->prefetch)
+        return VMAE_OK;
+    return images->records
+               ? be->prefetch(be, batch->sources, (size_t)batch->source_bytes)
+               : be->prefetch(be, batch->view1, (size_t)(count * 3 * images->size * images->size) * sizeof(float));
+}

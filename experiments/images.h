@@ -23,5 +23,7 @@ void vmae_images_close(vmae_images *images); /* all zero is fine */
 /* The first `count` views of the batch to the first rows of `to` [rows, 3, size, size], device memory; zeros to the
  * other rows. */
 vmae_status vmae_images_put(const vmae_images *images, float *to, const vmae_batch *batch, int64_t count);
+/* Lets the bytes of a batch that will be put next travel beside queued work. NULL: nothing. */
+vmae_status vmae_images_prefetch(const vmae_images *images, const vmae_batch *batch, int64_t count);
 
 #endif

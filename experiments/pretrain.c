@@ -328,7 +328,7 @@ static vmae_status train_step(session *s, int64_t step, step_result *result)
         VMAE_TRY(vmae_loader_next(s->loader, &batch));
         VMAE_TRY(vmae_trainer_images(&s->trainer, batch));
         VMAE_TRY(vmae_trainer_pass(&s->trainer, step * t->accum + i, vmae_config_float(s->config, "loss.recon_weight"),
-                                   result->lambda, i > 0, &losses));
+                                   result->lambda, i > 0, vmae_loader_peek(s->loader), &losses));
         result->losses.total += losses.total / (double)t->accum;
         result->losses.recon += losses.recon / (double)t->accum;
         result->losses.contrast += losses.contrast / (double)t->accum;

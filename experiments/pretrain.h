@@ -49,10 +49,11 @@ typedef struct vmae_losses {
 /* The batch that the next pass is of: pairs, view 1 then view 2, in records if trainer->images says so. */
 vmae_status vmae_trainer_images(vmae_trainer *trainer, const vmae_batch *batch);
 /* Forward and backward of model.images, [2 pairs, 3, S, S]. `pass` counts all passes from the start of training: the
- * masks depend on it. accumulate: add to the gradients. VMAE_EDIVERGED naming the op that first went bad if a loss is
+ * masks depend on it. accumulate: add to the gradients. next: the batch of the pass after it, if it is there already:
+ * its bytes travel while the device computes; or NULL. VMAE_EDIVERGED naming the op that first went bad if a loss is
  * not finite. */
 vmae_status vmae_trainer_pass(vmae_trainer *trainer, int64_t pass, double recon_weight, double lambda, bool accumulate,
-                              vmae_losses *losses);
+                              const vmae_batch *next, vmae_losses *losses);
 /* The optimiser's step after `accum` passes. VMAE_EDIVERGED, before anything has changed, if a gradient is not finite;
  * names it, and the op that first went bad. */
 vmae_status vmae_trainer_step(vmae_trainer *trainer, double lr, double *grad_norm);

@@ -241,7 +241,7 @@ vmae_status vmae_op_times_print(const vmae_config *config, json_t *list)
     if (st == VMAE_OK) /* a mask, and numbers that a model computes with */
         st = vmae_tensor_write(trainer.g, trainer.model.images, images, vmae_shape_count(trainer.model.images->shape));
     if (st == VMAE_OK)
-        st = vmae_trainer_pass(&trainer, 0, 1.0, 0.025, false, &losses);
+        st = vmae_trainer_pass(&trainer, 0, 1.0, 0.025, false, NULL, &losses);
     if (st == VMAE_OK)
         st = vmae_graph_time(trainer.g, REPEATS, on_node, &context);
     for (int i = 0; st == VMAE_OK && i < 2; i++) {

@@ -93,7 +93,7 @@ vmae_status vmae_trainer_images(vmae_trainer *t, const vmae_batch *batch)
 }
 
 vmae_status vmae_trainer_pass(vmae_trainer *t, int64_t pass, double recon_weight, double lambda, bool accumulate,
-                              vmae_losses *losses)
+                              const vmae_batch *next, vmae_losses *losses)
 {
     const int64_t rows = 2 * t->pairs;
     const float weight = (float)recon_weight, contrast = (float)lambda;
@@ -102,6 +102,7 @@ vmae_status vmae_trainer_pass(vmae_trainer *t, int64_t pass, double recon_weight
     VMAE_TRY(vmae_tensor_write(t->g, t->model.recon_weight, &weight, 1));
     VMAE_TRY(vmae_tensor_write(t->g, t->model.lambda, &contrast, 1));
     VMAE_TRY(vmae_graph_run(t->g, accumulate));
+    VMAE_TRY(vmae_images_prefetch(&t->images, next, rows));
     VMAE_TRY(read_loss(t, t->model.loss, &losses->total));
     VMAE_TRY(read_loss(t, t->model.loss_recon, &losses->recon));
     VMAE_TRY(read_loss(t, t->model.loss_contrast, &losses->contrast));

@@ -209,13 +209,16 @@ typedef struct vmae_bad_sample {
 /* Source s has streams of its own, of seed + s * 0x9e3779b97f4a7c15: those of the first are the seed's. Its sample at
  * `slot` of `step` is number step * batch + slot of its order; frames and augmentation are drawn for that sample's
  * epoch and index, also where it is replaced. Datasets must outlive the loader; spec and sources are copied.
- * vmae_loader_next, _waited and _stop belong to one thread. */
+ * vmae_loader_next, _peek, _waited and _stop belong to one thread. */
 typedef struct vmae_loader vmae_loader;
 vmae_status vmae_loader_start(vmae_loader **loader, const vmae_loader_spec *spec);
 /* The next batch, valid until the next call. *batch = NULL after the last (last_partial). Fails with the bad sample
  * named when the limit is passed, or with what went wrong in a thread, at the same step for any number of threads; then
  * every further call fails likewise. */
 vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch);
+/* The batch that the next call will give, if it is complete already, to have its bytes travel ahead; else NULL. They stay
+ * where they are until the call after that. */
+const vmae_batch *vmae_loader_peek(vmae_loader *loader);
 /* Seconds that vmae_loader_next has waited in all, and bad samples replaced so far (listed in the order of steps). */
 double vmae_loader_waited(const vmae_loader *loader);
 int64_t vmae_loader_bad(vmae_loader *loader, int64_t first, vmae_bad_sample *list,

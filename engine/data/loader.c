@@ -59,7 +59,7 @@ struct vmae_loader {
     /* the consumer's */
     int64_t next_step;
     bool holding; /* the batch of next_step - 1 is in use */
-    vmae_batch delivered;
+    vmae_batch delivered, peeked;
     double waited;
     vmae_status failed;
     char failure[1024];
@@ -473,15 +473,50 @@ void vmae_loader_stop(vmae_loader *loader)
 /* ---- delivering ---- */
 
 /* Waits for the batch of next_step; called with the lock held. */
+/* Whether the batch of next_step is complete. Under the lock. */
+static bool is_ready(const vmae_loader *loader, const entry *from)
+{
+    return loader->ticket_step >= loader->next_step &&
+           (loader->ticket_step > loader->next_step || loader->ticket_slot > 0) && from->missing == 0;
+}
+
 static entry *wait_for(vmae_loader *loader)
 {
     entry *from = entry_of(loader, loader->next_step);
     const double began = vmae_seconds();
-    while (loader->ticket_step < loader->next_step ||
-           (loader->ticket_step == loader->next_step && loader->ticket_slot == 0) || from->missing > 0)
+    while (!is_ready(loader, from))
         pthread_cond_wait(&loader->ready, &loader->lock);
     loader->waited += vmae_seconds() - began;
     return from;
+}
+
+static vmae_batch batch_of(const vmae_loader *loader, const entry *from)
+{
+    const bool second = loader->spec.pairs && from->pixels;
+    return (vmae_batch){ .step = from->step,
+                         .count = from->count,
+                         .epoch = from->epoch,
+                         .view1 = from->pixels,
+                         .view2 = second ? from->pixels + (size_t)from->count * view_floats(loader) : NULL,
+                         .sources = from->sources,
+                         .source_bytes = from->source_bytes,
+                         .views = from->views,
+                         .labels = from->labels,
+                         .index = from->index };
+}
+
+const vmae_batch *vmae_loader_peek(vmae_loader *loader)
+{
+    const vmae_batch *found = NULL;
+    pthread_mutex_lock(&loader->lock);
+    const entry *from = entry_of(loader, loader->next_step);
+    if (loader->failed == VMAE_OK && loader->next_step < loader->steps && is_ready(loader, from) &&
+        from->status == VMAE_OK) {
+        loader->peeked = batch_of(loader, from);
+        found = &loader->peeked;
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return found;
 }
 
 vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch)
@@ -509,17 +544,7 @@ vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch)
         snprintf(loader->failure, sizeof loader->failure, "%s", vmae_error());
         return st;
     }
-    const bool second = loader->spec.pairs && from->pixels;
-    loader->delivered = (vmae_batch){ .step = from->step,
-                                      .count = from->count,
-                                      .epoch = from->epoch,
-                                      .view1 = from->pixels,
-                                      .view2 = second ? from->pixels + (size_t)from->count * view_floats(loader) : NULL,
-                                      .sources = from->sources,
-                                      .source_bytes = from->source_bytes,
-                                      .views = from->views,
-                                      .labels = from->labels,
-                                      .index = from->index };
+    loader->delivered = batch_of(loader, from);
     loader->next_step++;
     loader->holding = true;
     *batch = &loader->delivered;

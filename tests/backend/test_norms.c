@@ -3,7 +3,8 @@
 
 static const struct {
     int64_t rows, d;
-} shapes[] = { { 1, 1 }, { 5, 3 }, { 31, 1 }, { 2, 1031 }, { 37, 768 }, { 101, 197 }, { 7, 2503 }, { 9, 200 }, { 19, 1024 }, { 3, 1280 } };
+} shapes[] = { { 1, 1 },     { 5, 3 },    { 31, 1 },  { 2, 1031 },  { 37, 768 },
+               { 101, 197 }, { 7, 2503 }, { 9, 200 }, { 19, 1024 }, { 3, 1280 } };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 /* ---- LayerNorm ---- */
@@ -84,9 +85,11 @@ static void check_layer_norm(vmae_backend *be, vmae_type type)
         for (int64_t i = 0; i < n; i++)
             sum[i] = value_at(add, i) + value_at(dx, i);
         tensor_near(around, sum, type == VMAE_BF16 ? 0x1p-8 * largest(doubles(dx), n) : 1e-6, "layer_norm dx + add");
+        /* Another kernel may make the sums when it makes one more of them: in another order. */
+        const double most_sum = fmax(1.0, fmax(largest(doubles(dweight), d), largest(doubles(dbias), d)));
         for (int64_t i = 0; i < d; i++) {
-            CHECK(floats(dw)[i] == floats(weight)[i] + floats(dweight)[i]);
-            CHECK(floats(db)[i] == floats(bias)[i] + floats(dbias)[i]);
+            CHECK_NEAR(value_at(dw, i), value_at(weight, i) + value_at(dweight, i), 1e-5 * most_sum);
+            CHECK_NEAR(value_at(db, i), value_at(bias, i) + value_at(dbias, i), 1e-5 * most_sum);
         }
         if (type == VMAE_F32) {
             const double most = largest(doubles(around), n);

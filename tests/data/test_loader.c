@@ -250,6 +250,32 @@ TEST(an_epoch_visits_every_sample_once_and_views_lie_behind_each_other)
         CHECK_EQ(visits[i], 2);
     vmae_loader_stop(loader);
 }
+/* Peeking at the batch to come changes nothing, and shows what then comes where it will be. */
+TEST(what_a_peek_shows_comes_next)
+{
+    fake self = { 0 };
+    vmae_dataset dataset = fake_dataset(&self, VMAE_IMAGES, 24);
+    const vmae_source source = { .dataset = &dataset, .batch = 6, .view = { pretrain_view(8), plain_view(8) } };
+    const vmae_loader_spec spec = {
+        .sources = &source, .source_count = 1, .pairs = true, .shuffle = true, .seed = 5, .threads = 2, .prefetch = 2
+    };
+    vmae_loader *loader = NULL;
+    const vmae_batch *batch = NULL;
+    REQUIRE_OK(vmae_loader_start(&loader, &spec));
+    for (int step = 0, seen = 0; step < 2000 && seen < 8; step++) {
+        const vmae_batch *peeked = vmae_loader_peek(loader);
+        const vmae_batch copy = peeked ? *peeked : (vmae_batch){ 0 };
+        const float first = peeked ? copy.view1[0] : 0.0f;
+        REQUIRE_OK(vmae_loader_next(loader, &batch));
+        CHECK_EQ(batch->step, step);
+        if (peeked)
+            CHECK(copy.view1 == batch->view1 && copy.step == step && first == batch->view1[0]);
+        seen += peeked != NULL;
+        if (step == 1999)
+            CHECK(seen > 0);
+    }
+    vmae_loader_stop(loader);
+}
 TEST(evaluation_is_one_pass_with_a_smaller_last_batch)
 {
     fake self = { .frames = 12 };
@@ -432,7 +458,8 @@ TEST(samples_known_to_be_bad_count_but_are_not_listed_again)
     spec.bad_limit = 3;
     CHECK_STR(run(&spec, 2).error, "bad sample 4, the limit is 3 (step 0): fake 11 is broken");
     spec.bad_limit = 1;
-    CHECK_STR(run(&spec, 2).error, "2 samples are known to be bad, the limit is 1; mend them, or raise loader.bad_limit; the last: fake 3");
+    CHECK_STR(run(&spec, 2).error,
+              "2 samples are known to be bad, the limit is 1; mend them, or raise loader.bad_limit; the last: fake 3");
 }
 TEST(clips_shorter_than_the_separation_are_bad_samples_by_name)
 {
