@@ -1,0 +1,10 @@
+# Matrix products: the backend's against plain double, and what it asks of the real cuBLASLt.
+vicmae_test(test_cuda_matmul ${CMAKE_CURRENT_LIST_DIR}/test_cuda_matmul.c LIBS vmae_backend)
+set(standin VICMAE_TEST_DEVICE=cuda VICMAE_CUDA_MODULE=$<TARGET_FILE:vicmae_cuda_standin>)
+set_tests_properties(test_cuda_matmul PROPERTIES ENVIRONMENT "${standin}")
+vicmae_device_variant(test_cuda_matmul test_cuda_matmul.random ${standin} COC_ORDER=random COC_SEED=3 COC_DEFERRED=1)
+
+vicmae_test(test_cublaslt_shapes ${CMAKE_CURRENT_LIST_DIR}/test_cublaslt_shapes.c
+            ${PROJECT_SOURCE_DIR}/engine/backend/cuda/matmul.c LIBS vmae_experiments)
+target_include_directories(test_cublaslt_shapes SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(test_cublaslt_shapes PRIVATE CUDA::cublasLt ${CMAKE_DL_LIBS})
