@@ -50,7 +50,7 @@ float *as_floats(const void *y, int64_t n, vmae_type type);
 double *as_doubles(const float *x, int64_t n);
 double largest(const double *values, int64_t n);
 
-/* ---- comparisons ---- */
+/* ---- comparisons: of a body's first run; of a repetition the bits are compared ---- */
 
 /* What storing a value in a type may change. */
 double rounding_of(vmae_type type, double value);

@@ -33,10 +33,12 @@ static void attention_reference(double *out, double *lse, const attention_case *
         for (int64_t key = 0; key < c->tokens; key++)
             sum += exp(score[key] - top);
         lse[task] = top + log(sum);
+        for (int64_t key = 0; key < c->tokens; key++)
+            score[key] = exp(score[key] - lse[task]);
         for (int64_t i = 0; i < c->width; i++) {
             double value = 0.0;
             for (int64_t key = 0; key < c->tokens; key++)
-                value += exp(score[key] - lse[task]) * qkv_at(c, b, key, 2, h, i);
+                value += score[key] * qkv_at(c, b, key, 2, h, i);
             out[((b * c->tokens + t) * c->heads + h) * c->width + i] = value;
         }
     }

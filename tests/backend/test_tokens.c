@@ -295,7 +295,7 @@ static void pool_case(vmae_backend *be, vmae_pool kind, int64_t batch, int64_t t
         IN(add_typed), kind, type, batch, tokens, d, true);
     if (numeric) {
         double *g = grab_doubles(n + 1);
-        for (int64_t i = 0; i <= n; i++) {
+        for (int64_t i = 0; i <= n && !kernel_repeats(); i++) {
             const double at = exact[i], h = 1e-6;
             exact[i] = at + h;
             const double above = pool_loss(exact, &job);
@@ -306,13 +306,13 @@ static void pool_case(vmae_backend *be, vmae_pool kind, int64_t batch, int64_t t
         const float *got = as_floats(dx, n, type);
         CHECK_ARRAY(got, g, n, 2e-6, type);
         if (kind == VMAE_POOL_GEM)
-            CHECK_NEAR((double)*dp, 0.5 + g[n], 1e-5 * (1.0 + fabs(g[n])));
+            CHECK(kernel_repeats() || fabs((double)*dp - 0.5 - g[n]) <= 1e-5 * (1.0 + fabs(g[n])));
         /* In place of add, and without it: the same but for the sum. */
         RUN(be, pool_grad, OUT(add_typed), OUT(dp), SCRATCH(scratch), IN(dy), IN(typed), IN(y), IN(which), IN(gem_p),
             IN(add_typed), kind, type, batch, tokens, d, false);
         CHECK(memcmp(add_typed, dx, (size_t)n * vmae_type_size(type)) == 0);
         if (kind == VMAE_POOL_GEM)
-            CHECK_NEAR((double)*dp, g[n], 1e-5 * (1.0 + fabs(g[n])));
+            CHECK(kernel_repeats() || fabs((double)*dp - g[n]) <= 1e-5 * (1.0 + fabs(g[n])));
         RUN(be, pool_grad, OUT(dx), OUT(dp), SCRATCH(scratch), IN(dy), IN(typed), IN(y), IN(which), IN(gem_p), NULL,
             kind, type, batch, tokens, d, false);
         for (int64_t i = 0; i < n; i++)
