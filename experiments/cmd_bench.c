@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRECISIONS = 2, SIZES_MAX = 8, STEPS_MAX = 1000, WARM_UP = 3 };
+enum { PRECISIONS = 2, SIZES_MAX = 8, STEPS_MAX = 1000, WARM_UP = 3, BY_SHAPE = 256 };
 
 typedef struct arguments {
     const char *sizes[SIZES_MAX];
     int size_count, steps, threads, pairs;
     const char *precisions[PRECISIONS], *device, *predict;
     int precision_count; /* 0: all that the device multiplies fast */
-    bool json, ops;
+    bool json, ops, by_shape;
 } arguments;
 
 static const struct argp_option option_table[] = {
@@ -34,6 +34,7 @@ static const struct argp_option option_table[] = {
     { "device", 'd', "DEVICE", 0, "auto, cpu or cuda:N", 0 },
     { "predict", 'r', "GPU", 0, "count a step's least time on h100, h200 or a100 instead of running it", 0 },
     { "ops", 'o', NULL, 0, "time every kind of op by itself, beside the least it could take", 0 },
+    { "ops-by-shape", BY_SHAPE, NULL, 0, "likewise, every shape by itself", 0 },
     { "json", 'j', NULL, 0, "machine-readable", 0 },
     { 0 }
 };
@@ -80,6 +81,7 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 'd': a->device = value; return 0;
     case 'r': a->predict = value; return 0;
     case 'o': a->ops = true; return 0;
+    case BY_SHAPE: a->ops = a->by_shape = true; return 0;
     case 'j': a->json = true; return 0;
     case ARGP_KEY_ARG:
         if (a->size_count == SIZES_MAX)
@@ -231,7 +233,7 @@ static vmae_status bench_all(const arguments *a, json_t *list)
             if (st == VMAE_OK && a->predict)
                 st = vmae_roofline_print(config, a->predict, list);
             else if (st == VMAE_OK && a->ops)
-                st = vmae_op_times_print(config, list);
+                st = vmae_op_times_print(config, a->by_shape, list);
             else if (st == VMAE_OK)
                 st = measure(config, a->steps, &result, description, sizeof description);
             vmae_config_free(config);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KINDS_MAX = 64 };
+enum { KINDS_MAX = 256 };
 
 /* Data sheets, dense, SXM: TFLOP/s of bf16 tensor cores and of f32 without them, TB/s. */
 static const struct gpu {
@@ -22,7 +22,7 @@ static const struct gpu {
              { "a100", "A100 SXM 80 GB", 311.9e12, 19.5e12, 2.039e12 } };
 
 typedef struct kind {
-    const char *name;
+    char name[56];
     int nodes;
     double flops, bytes, seconds, taken; /* least; measured, or 0 */
 } kind;
@@ -40,7 +40,7 @@ static kind *kind_of(table *t, const char *name)
             return &t->kinds[i];
     if (t->count == KINDS_MAX)
         return &t->kinds[KINDS_MAX - 1];
-    t->kinds[t->count] = (kind){ .name = name };
+    snprintf(t->kinds[t->count].name, sizeof t->kinds[0].name, "%s", name);
     return &t->kinds[t->count++];
 }
 
@@ -58,17 +58,31 @@ static void add(table *t, const char *name, double flops, double bytes, const st
     }
 }
 
-static void add_node(table *t, const vmae_node *node, vmae_type precision, const struct gpu *gpu, double taken)
+/* "linear_dx 25600 x 3072": rows and columns of the first result. */
+static void name_by_shape(char *name, size_t size, const vmae_node *node)
 {
+    const vmae_tensor *y = node->out[0];
+    const int64_t columns = y->shape.dim[y->shape.rank - 1];
+    snprintf(name, size, "%s %lld x %lld", vmae_rule_name(node), (long long)(vmae_shape_count(y->shape) / columns),
+             (long long)columns);
+}
+
+static void add_node(table *t, const vmae_node *node, vmae_type precision, const struct gpu *gpu, bool by_shape,
+                     double taken)
+{
+    char name[56];
     const vmae_cost cost = vmae_node_cost(node);
     const vmae_type type = node->in[0] && node->in[0]->type == VMAE_F32 ? VMAE_F32 : precision;
-    add(t, vmae_rule_name(node), cost.flops, cost.bytes, gpu, type, taken);
+    snprintf(name, sizeof name, "%s", vmae_rule_name(node));
+    if (by_shape && node->out[0])
+        name_by_shape(name, sizeof name, node);
+    add(t, name, cost.flops, cost.bytes, gpu, type, taken);
 }
 
 static void count_graph(table *t, const vmae_trainer *trainer, const struct gpu *gpu)
 {
     for (size_t i = 0; i < vmae_graph_nodes(trainer->g); i++)
-        add_node(t, vmae_graph_node(trainer->g, i), trainer->precision, gpu, 0.0);
+        add_node(t, vmae_graph_node(trainer->g, i), trainer->precision, gpu, false, 0.0);
 }
 
 /* norms read the gradients; AdamW reads parameter, gradient and two moments, and writes all but the gradient. */
@@ -88,7 +102,7 @@ static int by_time(const void *a, const void *b)
 
 static void print_kind(const kind *k, const struct gpu *gpu, double all)
 {
-    printf("%-24s %5d %11.1f %11.2f %10.3f %6.1f %%  %s\n", k->name, k->nodes, k->flops / 1e9, k->bytes / 1e9,
+    printf("%-34s %5d %11.1f %11.2f %10.3f %6.1f %%  %s\n", k->name, k->nodes, k->flops / 1e9, k->bytes / 1e9,
            1e3 * k->seconds, 100.0 * k->seconds / all,
            k->flops == 0.0                                  ? "memory"
            : k->seconds > 1.001 * k->bytes / gpu->bandwidth ? "products"
@@ -101,11 +115,11 @@ static void print_table(table *t, const vmae_trainer *trainer, const struct gpu 
     printf("%s, %s, %lld pairs, on paper: %s, %.0f TFLOP/s, %.2f TB/s (data sheet)\n", size,
            trainer->precision == VMAE_BF16 ? "bf16" : "f32", (long long)trainer->pairs, gpu->label, peak / 1e12,
            gpu->bandwidth / 1e12);
-    printf("%-24s %5s %11s %11s %10s %8s  %s\n", "op", "nodes", "GFLOP", "GB", "least ms", "share", "bound by");
+    printf("%-34s %5s %11s %11s %10s %8s  %s\n", "op", "nodes", "GFLOP", "GB", "least ms", "share", "bound by");
     qsort(t->kinds, (size_t)t->count, sizeof *t->kinds, by_time);
     for (int i = 0; i < t->count; i++)
         print_kind(&t->kinds[i], gpu, t->total.seconds);
-    t->total.name = "step";
+    snprintf(t->total.name, sizeof t->total.name, "step");
     print_kind(&t->total, gpu, t->total.seconds);
     printf(
         "%.1f M parameters, %.1f GiB for activations and inputs; at most %.0f images/s and %.1f %% MFU. Counted, not "
@@ -155,12 +169,13 @@ typedef struct timing {
     table *t;
     const struct gpu *roof;
     vmae_type precision;
+    bool by_shape;
 } timing;
 
 static void on_node(void *context, const vmae_node *node, double seconds)
 {
     const timing *of = context;
-    add_node(of->t, node, of->precision, of->roof, seconds);
+    add_node(of->t, node, of->precision, of->roof, of->by_shape, seconds);
 }
 
 /* Bytes a second of y = a + b over more than any cache holds. */
@@ -203,7 +218,7 @@ static int by_taken(const void *a, const void *b)
 
 static void print_taken(const kind *k, double all)
 {
-    printf("%-24s %5d %10.3f %6.1f %% %9.0f %9.0f %9.3f %7.0f %%\n", k->name, k->nodes, 1e3 * k->taken,
+    printf("%-34s %5d %10.3f %6.1f %% %9.0f %9.0f %9.3f %7.0f %%\n", k->name, k->nodes, 1e3 * k->taken,
            100.0 * k->taken / all, k->flops / k->taken / 1e9, k->bytes / k->taken / 1e9, 1e3 * k->seconds,
            100.0 * k->seconds / k->taken);
 }
@@ -213,22 +228,22 @@ static void print_times(table *t, const vmae_trainer *trainer, const struct gpu 
     printf("%s, %s, %lld pairs, on %s\nroofs measured: %.0f GFLOP/s bf16, %.0f f32, %.0f GB/s\n", size,
            trainer->precision == VMAE_BF16 ? "bf16" : "f32", (long long)trainer->pairs, trainer->be->description,
            roof->bf16 / 1e9, roof->f32 / 1e9, roof->bandwidth / 1e9);
-    printf("%-24s %5s %10s %8s %9s %9s %9s %9s\n", "op", "nodes", "ms", "share", "GFLOP/s", "GB/s", "least ms",
+    printf("%-34s %5s %10s %8s %9s %9s %9s %9s\n", "op", "nodes", "ms", "share", "GFLOP/s", "GB/s", "least ms",
            "of roof");
     qsort(t->kinds, (size_t)t->count, sizeof *t->kinds, by_taken);
     for (int i = 0; i < t->count; i++)
         print_taken(&t->kinds[i], t->total.taken);
-    t->total.name = "all, one by one";
+    snprintf(t->total.name, sizeof t->total.name, "all, one by one");
     print_taken(&t->total, t->total.taken);
 }
 
-vmae_status vmae_op_times_print(const vmae_config *config, json_t *list)
+vmae_status vmae_op_times_print(const vmae_config *config, bool by_shape, json_t *list)
 {
     enum { REPEATS = 3 };
     struct gpu roof = { .name = "measured", .label = "measured" };
     vmae_trainer trainer = { 0 };
     table counted = { .count = 0 };
-    timing context = { &counted, &roof, VMAE_F32 };
+    timing context = { &counted, &roof, VMAE_F32, by_shape };
     vmae_losses losses;
     double norm;
     VMAE_TRY(vmae_trainer_open(&trainer, config));

@@ -11,8 +11,8 @@
 #include <jansson.h>
 
 /* Prints what every kind of op of a step takes on the config's device, timed one by one with data in memory, beside the
- * least it could take by roofs measured in the same run; or appends it to `list`. */
-vmae_status vmae_op_times_print(const vmae_config *config, json_t *list);
+ * least it could take by roofs measured in the same run; or appends it to `list`. by_shape: every shape by itself. */
+vmae_status vmae_op_times_print(const vmae_config *config, bool by_shape, json_t *list);
 
 /* Prints a table of ops for a pre-training configuration on a GPU by name ("h100", "h200", "a100"), or appends it to
  * `list`. VMAE_EUSER for an unknown GPU. */

@@ -195,7 +195,6 @@ enum { SHORT_TOKENS = 64 }; /* up to here the own kernels are wanted: cuDNN work
 
 cuda_attention_way cuda_attention_choice(const vmae_attention_shape *shape, bool grad)
 {
-    (void)grad;
     if (shape->type != VMAE_BF16 || shape->width % 8)
         return CUDA_ATTENTION_OWN;
     const char *wanted = getenv("VICMAE_ATTENTION");
@@ -203,7 +202,7 @@ cuda_attention_way cuda_attention_choice(const vmae_attention_shape *shape, bool
         return CUDA_ATTENTION_OWN;
     if (wanted && strcmp(wanted, "cudnn") == 0)
         return CUDA_ATTENTION_CUDNN;
-    return shape->tokens <= SHORT_TOKENS ? CUDA_ATTENTION_OWN : CUDA_ATTENTION_CUDNN;
+    return grad || shape->tokens <= SHORT_TOKENS ? CUDA_ATTENTION_OWN : CUDA_ATTENTION_CUDNN;
 }
 
 static vmae_status check_shape(const vmae_attention_shape *s)
