@@ -137,7 +137,7 @@ static __device__ __forceinline__ void add_warps(float *part, float *shared, con
 
 /* A block a part of the rows, a warp a row. dx may be add: a lane reads there what it then writes. copy: dx in bf16, or
  * NULL. parts [gridDim.x, 3, d] or NULL: the parts of dweight, dbias and (SUMS) dsum, kept in registers over the rows.
- */
+ * Multiply-adds are explicit, so that SUMS changes no bit of the rest. */
 template <class X, class Y, int WARPS, int N, int CHUNKS, bool SUMS>
 __global__ void __launch_bounds__(WARPS * 32)
     layer_norm_grad_kernel(X *dx, bf16 *__restrict__ copy, float *parts, const Y *__restrict__ dy,
@@ -159,11 +159,11 @@ __global__ void __launch_bounds__(WARPS * 32)
 #pragma unroll
                 for (int j = 0; j < N; j++) {
                     normal[i][j] = (normal[i][j] - m) * r;
-                    dweight[i][j] += gradient[i][j] * normal[i][j];
+                    dweight[i][j] = fmaf(gradient[i][j], normal[i][j], dweight[i][j]);
                     dbias[i][j] += gradient[i][j];
+                    plain = fmaf(gradient[i][j], w[j], plain);
                     gradient[i][j] *= w[j];
-                    plain += gradient[i][j];
-                    along += gradient[i][j] * normal[i][j];
+                    along = fmaf(gradient[i][j], normal[i][j], along);
                 }
             }
         }
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(WARPS * 32)
                     load_n<N>(out, add + at);
 #pragma unroll
                 for (int j = 0; j < N; j++)
-                    out[j] += r * (gradient[i][j] - plain - normal[i][j] * along);
+                    out[j] = fmaf(r, fmaf(-normal[i][j], along, gradient[i][j] - plain), out[j]);
                 if constexpr (SUMS) {
 #pragma unroll
                     for (int j = 0; j < N; j++)
@@ -265,7 +265,8 @@ template <class X, class Y, int VALUES> static void launch_norm(vmae_backend *be
 template <class X, class Y, int VALUES, bool SUMS> static void launch_norm_grad(vmae_backend *be, const norm_call *c)
 {
     constexpr int N = columns<X, Y>::N;
-    constexpr int WARPS = VALUES + (SUMS ? 8 : 0) <= 24 ? 8 : 4; /* so that an SM's registers hold two blocks */
+    /* An SM's registers hold two blocks. SUMS has no say: dweight has the same bits with and without it. */
+    constexpr int WARPS = VALUES <= 16 ? 8 : 4;
     const size_t shared = c->parts ? WARPS * (size_t)c->d * sizeof(float) : 0;
     LAUNCH((layer_norm_grad_kernel<X, Y, WARPS, N, VALUES / N, SUMS>), c->part_count, WARPS * 32, shared,
            cuda_stream(be), (X *)c->out, c->copy, c->parts, (const Y *)c->dy, (const X *)c->x, c->mean, c->rstd,
