@@ -248,8 +248,11 @@ static void check_all(vmae_backend *be, const char *what, const sizes *all, int 
 }
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+/* No GPU is a reason to skip; a stand-in that does not open is none. */
 #define OPEN(be, refused, gelu)                                                                                        \
     vmae_backend *be = open_refusing(refused, gelu);                                                                   \
+    if (!be && getenv("VICMAE_CUDA_MODULE"))                                                                           \
+        vmae_check(false, __FILE__, __LINE__, "%s", vmae_error());                                                     \
     if (!be)                                                                                                           \
     SKIP("%s", vmae_error())
 

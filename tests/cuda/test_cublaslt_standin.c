@@ -1,4 +1,4 @@
-/* test_cublaslt_on_cpu.c -- a test of the tests: the stand-in for cuBLASLt refuses the mistakes that it is there to
+/* test_cublaslt_standin.c -- a test of the tests: the stand-in for cuBLASLt refuses the mistakes that it is there to
  * find.
  *
  * One product that is right, C' [m, n] = A' [k, m]^T B [k, n] + bias with a workspace; then a mistake at a time. */
