@@ -8,3 +8,10 @@ vicmae_test(test_cublaslt_shapes ${CMAKE_CURRENT_LIST_DIR}/test_cublaslt_shapes.
             ${PROJECT_SOURCE_DIR}/engine/backend/cuda/matmul.c LIBS vmae_experiments)
 target_include_directories(test_cublaslt_shapes SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(test_cublaslt_shapes PRIVATE CUDA::cublasLt ${CMAKE_DL_LIBS})
+
+vicmae_test(test_cublaslt_standin ${CMAKE_CURRENT_LIST_DIR}/test_cublaslt_standin.c ${standins})
+target_include_directories(test_cublaslt_standin PRIVATE ${CMAKE_CURRENT_LIST_DIR})
+target_include_directories(test_cublaslt_standin SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
+set_target_properties(test_cublaslt_standin PROPERTIES CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON)
+target_compile_options(test_cublaslt_standin PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O2 -Wno-unknown-pragmas>)
+target_link_libraries(test_cublaslt_standin PRIVATE CUDA::cublasLt ${CUDNN_LIBRARY} OpenMP::OpenMP_C)

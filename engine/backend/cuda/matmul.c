@@ -398,17 +398,35 @@ __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size
     va_end(arguments);
 }
 
-/* Attributes are 2 or 4 bytes; what an algorithm doesn't have reads as 0. */
-static unsigned config(const vmae_matmul *matmul, cublasLtMatmulAlgoConfigAttributes_t attribute, size_t bytes)
+/* What is 0 is left out: most of it mostly is. */
+static void append_algorithm(char *text, size_t size, const vmae_matmul *matmul)
 {
-    uint32_t value = 0;
-    uint16_t narrow = 0;
-    size_t written;
-    void *to = bytes == sizeof narrow ? (void *)&narrow : (void *)&value;
-    if (cublasLtMatmulAlgoConfigGetAttribute(&matmul->chosen.algo, attribute, to, bytes, &written) !=
-        CUBLAS_STATUS_SUCCESS)
-        return 0;
-    return bytes == sizeof narrow ? narrow : value;
+    static const struct {
+        const char *name;
+        cublasLtMatmulAlgoConfigAttributes_t attribute;
+        size_t bytes;
+    } parts[] = { { "algo", CUBLASLT_ALGO_CONFIG_ID, 4 },
+                  { "tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 4 },
+                  { "stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 4 },
+                  { "splitk", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4 },
+                  { "reduction", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4 },
+                  { "swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4 },
+                  { "custom", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4 },
+                  { "inner", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2 },
+                  { "cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2 } };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        uint32_t wide = 0;
+        uint16_t narrow = 0;
+        size_t written;
+        void *to = parts[i].bytes == sizeof narrow ? (void *)&narrow : (void *)&wide;
+        if (cublasLtMatmulAlgoConfigGetAttribute(&matmul->chosen.algo, parts[i].attribute, to, parts[i].bytes,
+                                                 &written) == CUBLAS_STATUS_SUCCESS &&
+            (wide || narrow))
+            append(text, size, "%s %u ", parts[i].name, (unsigned)wide + narrow);
+    }
+    append(text, size, "waves %.2f", (double)matmul->chosen.wavesCount);
+    if (matmul->chosen.workspaceSize)
+        append(text, size, " workspace %zu", matmul->chosen.workspaceSize);
 }
 
 static void append_form(char *text, size_t size, const vmae_matmul *matmul)
@@ -440,15 +458,7 @@ void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size)
             append(text, size, "own kernel%s\n", matmul->gelu == CUDA_GELU_TANH ? ", tanh gelu" : "");
             continue;
         }
-        append(text, size, "algo %u tile %u stages %u splitk %u reduction %u swizzle %u inner %u cluster %u",
-               config(matmul, CUBLASLT_ALGO_CONFIG_ID, 4), config(matmul, CUBLASLT_ALGO_CONFIG_TILE_ID, 4),
-               config(matmul, CUBLASLT_ALGO_CONFIG_STAGES_ID, 4), config(matmul, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4),
-               config(matmul, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4),
-               config(matmul, CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4),
-               config(matmul, CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2),
-               config(matmul, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2));
-        append(text, size, " waves %.2f workspace %zu", (double)matmul->chosen.wavesCount,
-               matmul->chosen.workspaceSize);
+        append_algorithm(text, size, matmul);
         append_form(text, size, matmul);
         append(text, size, "\n");
     }
