@@ -1,9 +1,9 @@
 # cuDNN without a GPU: real plans for described ones. libcuda.so.1 is a stand-in that must be loaded first (cuDNN looks for that name); it
 # is built only for these programs and lies in a folder of its own.
 add_library(vicmae_libcuda_for_plans SHARED libcuda_for_plans.c)
-set_target_properties(vicmae_libcuda_for_plans PROPERTIES OUTPUT_NAME cuda SOVERSION 1 C_VISIBILITY_PRESET default
+set_target_properties(vicmae_libcuda_for_plans PROPERTIES OUTPUT_NAME cuda SOVERSION 1
                       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/plans)
-target_compile_options(vicmae_libcuda_for_plans PRIVATE -Wno-missing-prototypes -fno-lto)
+target_compile_options(vicmae_libcuda_for_plans PRIVATE -Wno-missing-prototypes -fvisibility=default -fno-lto)
 target_link_options(vicmae_libcuda_for_plans PRIVATE -fno-lto)
 
 # --no-as-needed: nothing refers to it, and it must be there.

@@ -235,9 +235,9 @@ __global__ void __launch_bounds__(32 * TENSOR_WARPS, 1)
                           lane, 32);
         if (lse && lane % 4 == 0) {
             if (lane / 4 < count)
-                lse[task * view.tokens + first + lane / 4] = (top[0] * view.scale * LOG2_E + log2f(total0)) * LN_2;
+                lse[task * view.tokens + first + lane / 4] = top[0] * view.scale + log2f(total0) * LN_2;
             if (lane / 4 + 8 < count)
-                lse[task * view.tokens + first + lane / 4 + 8] = (top[1] * view.scale * LOG2_E + log2f(total1)) * LN_2;
+                lse[task * view.tokens + first + lane / 4 + 8] = top[1] * view.scale + log2f(total1) * LN_2;
         }
         __syncwarp();
     }
