@@ -25,6 +25,7 @@ struct Region {
 };
 /* No std::map: MSan does not see into libstdc++.so. Never destroyed: coc_leaks() comes last. */
 std::vector<Region> &blocks = *new std::vector<Region>;
+std::vector<Region> &freed = *new std::vector<Region>; /* the last ones, of device memory */
 size_t device_bytes, most_device_bytes;
 
 const size_t granule = 256, fence_bytes = 256, page = 4096, space_bytes = (size_t)256 << 30;
@@ -130,6 +131,9 @@ char *new_block(size_t bytes)
     if (!m || mprotect(m, span(bytes), PROT_READ | PROT_WRITE))
         return nullptr;
     next_free = m + span(bytes);
+    for (size_t i = freed.size(); i-- > 0;)
+        if (freed[i].p < next_free && m < freed[i].p + freed[i].bytes)
+            erase(freed, &freed[i]);
     memset(m, fence, fence_bytes);
 #ifndef COC_MSAN
     memset(m + fence_bytes, undefined, bytes);
@@ -141,6 +145,9 @@ char *new_block(size_t bytes)
 
 void free_block(const Region &b)
 {
+    if (freed.size() == 256)
+        freed.erase(freed.begin(), freed.begin() + 64);
+    freed.push_back(b);
     char *m = b.p - fence_bytes;
     madvise(m, span(b.bytes), MADV_DONTNEED);
     mprotect(m, span(b.bytes), PROT_NONE);
@@ -177,6 +184,11 @@ Place place_of(const void *p)
     if (const Region *b = find(blocks, p, 0))
         return b->pinned ? Place::pinned : Place::device;
     return space && (const char *)p >= space && (const char *)p < space + space_bytes ? Place::no_block : Place::host;
+}
+
+bool was_freed(const void *p)
+{
+    return place_of(p) == Place::no_block && find(freed, p, 1);
 }
 
 bool on_device(const void *p, size_t bytes)

@@ -43,6 +43,7 @@ template <class F> cudaError_t api(Call kind, F body)
 /* Where a pointer points. */
 enum class Place { device, no_block, pinned, host }; /* no_block: freed, or between two blocks */
 Place place_of(const void *p);
+bool was_freed(const void *p);               /* in a block that has been freed */
 bool on_device(const void *p, size_t bytes); /* all of it in one live block; bytes 0: the end of one will do */
 bool in_pinned(const void *p, size_t bytes);
 void open_device_memory(bool open); /* to operations; closed, ASan finds host code that touches it */
