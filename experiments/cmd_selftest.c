@@ -27,7 +27,7 @@ enum { PLAIN = 256 };
 
 static const struct argp_option option_table[] = {
     { "device", 'd', "DEVICE", 0, "what to test: cuda (default), cuda:N, or cpu", 0 },
-    { "only", 'g', "GROUP", 0, "memory, op or step", 0 },
+    { "only", 'g', "GROUP", 0, "memory, view, op or step", 0 },
     { "output", 'o', "FILE", 0, "the report, JSON (default: vicmae-selftest.json)", 0 },
     { "sizes", 's', "LIST", 0, "models to time, as SIZE:PAIRS,... (default: base:64,large:64; none: no timing)", 0 },
     { "quick", 'q', NULL, 0, "neither compute-sanitizer nor timing", 0 },
@@ -43,8 +43,9 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'd': a->device = value; return 0;
     case 'g':
-        if (strcmp(value, "memory") != 0 && strcmp(value, "op") != 0 && strcmp(value, "step") != 0)
-            argp_error(state, "--only is %s; it must be memory, op or step", value);
+        if (strcmp(value, "memory") != 0 && strcmp(value, "view") != 0 && strcmp(value, "op") != 0 &&
+            strcmp(value, "step") != 0)
+            argp_error(state, "--only is %s; it must be memory, view, op or step", value);
         a->only = value;
         return 0;
     case 'o': a->output = value; return 0;

@@ -14,7 +14,7 @@ extern "C" {
 
 /* One check that was made. worst and limit: shares of the largest value; detail: where, or what went wrong. */
 typedef struct vmae_selftest_check {
-    const char *group; /* "op", "step", "trace", "memory", "refusal" */
+    const char *group; /* "op", "step", "trace", "view", "memory", "refusal" */
     char name[64];
     const char *precision; /* "f32", "bf16" */
     bool passed;

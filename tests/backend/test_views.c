@@ -152,32 +152,49 @@ TEST(large_reductions_of_views_come_out_the_same)
     on_every_backend(reductions);
 }
 
-/* Of boxes whose sides are not in proportion: what one direction may shrink by depends on the other. */
-static void crooked(vmae_backend *be)
+/* Of boxes whose sides are not in proportion: what one direction may shrink by depends on the other. Four views of
+ * each, from the corners of an image. */
+static void check_boxes(vmae_backend *be, int size, const int (*sides)[2], size_t count, int height, int width)
 {
-    static const int sides[][2] = { { 128, 32 }, { 32, 128 }, { 64, 64 }, { 127, 33 }, { 100, 41 },
-                                    { 41, 99 },  { 8, 128 },  { 128, 5 }, { 200, 20 }, { 33, 65 } };
-    const vmae_augment how = every_step(32);
+    const vmae_augment how = every_step(size);
     vmae_image image = { 0 };
-    batch b = batch_new(32);
-    CHECK_OK(random_image(&image, 203, 140, 5));
-    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+    batch b = batch_new(size);
+    CHECK_OK(random_image(&image, height, width, 5));
+    for (size_t i = 0; i < count; i++)
         for (int k = 0; k < 4; k++) {
-            const int64_t height = sides[i][0], width = sides[i][1];
             vmae_rng rng = vmae_rng_at(9, VMAE_RNG_AUGMENT_1, (uint32_t)i, (uint64_t)k);
             vmae_drawn drawn;
-            CHECK_OK(vmae_augment_draw(&how, image.height, image.width, &rng, &drawn));
-            drawn.cut.box = (vmae_box){ k % 2 ? 203 - height : 0, k / 2 ? 140 - width : 1, height, width };
+            CHECK_OK(vmae_augment_draw(&how, height, width, &rng, &drawn));
+            drawn.cut.box = (vmae_box){ k % 2 ? height - sides[i][0] : 0, k / 2 ? width - sides[i][1] : 1, sides[i][0],
+                                        sides[i][1] };
             drawn.cut.bicubic = k != 3;
             vmae_record_plan(&drawn.view, &drawn.cut);
             add_view(&b, &drawn, &image);
         }
     vmae_image_release(&image);
-    check_views(be, &b, "crooked boxes");
+    check_views(be, &b, "boxes");
+}
+
+static void crooked(vmae_backend *be)
+{
+    static const int sides[][2] = { { 128, 32 }, { 32, 128 }, { 64, 64 }, { 127, 33 }, { 100, 41 },
+                                    { 41, 99 },  { 8, 128 },  { 128, 5 }, { 200, 20 }, { 33, 65 } };
+    check_boxes(be, 32, sides, sizeof sides / sizeof *sides, 203, 140);
 }
 TEST(crooked_reductions_of_views_come_out_the_same)
 {
     on_every_backend(crooked);
+}
+
+/* Large enough for tiles with neighbours on all sides, which read the most. */
+static void tiled(vmae_backend *be)
+{
+    static const int sides[][2] = { { 384, 96 }, { 96, 384 }, { 192, 192 }, { 364, 101 }, { 101, 364 }, { 300, 122 } };
+    check_boxes(be, 96, sides, sizeof sides / sizeof *sides, 384, 386);
+}
+TEST(reductions_of_views_in_many_tiles_come_out_the_same)
+{
+    on_one_backend(tiled);
 }
 
 /* ---- colours ---- */
