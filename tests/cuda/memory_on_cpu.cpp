@@ -87,14 +87,15 @@ void poison(const void *p, size_t bytes, bool on)
 }
 
 /* A large block is closed at its ends only: closing and opening all of it would cost more than most kernels. */
+const size_t most_closed = (size_t)8 << 20;
+
 void close_block(const Region &b, bool on)
 {
-    const size_t most = (size_t)8 << 20;
-    if (b.bytes <= 2 * most) {
+    if (b.bytes <= 2 * most_closed) {
         poison(b.p, b.bytes, on);
     } else {
-        poison(b.p, most, on);
-        poison(b.p + ((b.bytes - most) & ~(size_t)7), most + b.bytes % 8, on);
+        poison(b.p, most_closed, on);
+        poison(b.p + ((b.bytes - most_closed) & ~(size_t)7), most_closed + b.bytes % 8, on);
     }
 }
 
@@ -140,6 +141,8 @@ char *new_block(size_t bytes)
 #endif
     memset(m + fence_bytes + bytes, fence, span(bytes) - fence_bytes - bytes);
     poison(m, span(bytes), true);
+    if (bytes > 2 * most_closed)
+        poison(m + fence_bytes + most_closed, ((bytes - most_closed) & ~(size_t)7) - most_closed, false);
     return m + fence_bytes;
 }
 
