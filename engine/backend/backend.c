@@ -3,9 +3,19 @@
 
 #include "engine/backend/cuda_open.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Without a driver there is no need to load half a gigabyte of CUDA's libraries to be told so. */
+static bool has_driver(void)
+{
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (driver)
+        dlclose(driver);
+    return driver != NULL;
+}
 
 /* "cuda" is -1, the first; "cuda:N" is N. */
 static bool cuda_number(const char *device, int *number)
@@ -29,7 +39,7 @@ vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads
     if (strcmp(device, "paper") == 0)
         return vmae_paper_open(be);
     if (strcmp(device, "auto") == 0)
-        return vmae_cuda_open(be, -1) == VMAE_OK ? VMAE_OK : vmae_cpu_open(be, threads);
+        return has_driver() && vmae_cuda_open(be, -1) == VMAE_OK ? VMAE_OK : vmae_cpu_open(be, threads);
     if (cuda_number(device, &number)) {
         const vmae_status st = vmae_cuda_open(be, number);
         return st == VMAE_OK ? st : vmae_fail_in(st, "device is \"%s\"", device);
