@@ -31,7 +31,7 @@ enum { CUDNN_GRAPH_DESCRIPTORS = 256, CUDNN_GRAPH_OPERATIONS = 32, CUDNN_GRAPH_T
 typedef struct cudnn_graph {
     cudnn_desc made[CUDNN_GRAPH_DESCRIPTORS], operations[CUDNN_GRAPH_OPERATIONS];
     int made_count, operation_count;
-    bool exact;       /* of f32: no engine that multiplies on tensor cores, which round its operands */
+    bool exact;       /* of f32: no engine that rounds operands for tensor cores, or transforms them */
     int64_t last_uid; /* tensors are numbered from 1 in the order of their making */
     char error[768];  /* empty: so far so good */
 } cudnn_graph;
