@@ -67,6 +67,27 @@ typedef struct vmae_attention_shape {
     int64_t batch, tokens, heads, width;
 } vmae_attention_shape;
 
+/* ---- convolutions ---- */
+
+/* y [batch, out height, out width, out] = x [batch, height, width, in] under w [out, kernel, kernel, in]: channels
+ * last, cross-correlation, `pad` zeros on every side. */
+typedef struct vmae_convolution_shape {
+    vmae_type type; /* of x, y and w */
+    int64_t batch, height, width, in, out, kernel, stride, pad;
+} vmae_convolution_shape;
+typedef enum vmae_convolution_pass {
+    VMAE_CONVOLUTION,
+    VMAE_CONVOLUTION_DATA,
+    VMAE_CONVOLUTION_FILTER
+} vmae_convolution_pass;
+
+/* The height or width of the result of one of `size`. */
+static inline int64_t vmae_convolved(const vmae_convolution_shape *shape, int64_t size)
+{
+    const int64_t room = size + 2 * shape->pad - shape->kernel;
+    return room < 0 ? 0 : room / shape->stride + 1;
+}
+
 /* ---- the optimiser's view of the flat parameter buffer ---- */
 
 typedef struct vmae_segment {
@@ -142,6 +163,17 @@ typedef struct vmae_kernels {
     /* dqkv like qkv. Probabilities are recomputed from lse. */
     vmae_status (*attention_grad)(vmae_backend *be, void *dqkv, void *workspace, const void *dout, const void *qkv,
                                   const void *out, const float *lse, const vmae_attention_shape *shape);
+
+    /* Likewise before the function of a pass. */
+    vmae_status (*convolution_prepare)(vmae_backend *be, const vmae_convolution_shape *shape,
+                                       vmae_convolution_pass pass, size_t *workspace);
+    vmae_status (*convolution)(vmae_backend *be, void *y, void *workspace, const void *x, const void *w,
+                               const vmae_convolution_shape *shape);
+    vmae_status (*convolution_data_grad)(vmae_backend *be, void *dx, void *workspace, const void *dy, const void *w,
+                                         const vmae_convolution_shape *shape);
+    /* dw [out, kernel, kernel, in] f32. From bf16 a device may round what it adds to dw to bf16. */
+    vmae_status (*convolution_filter_grad)(vmae_backend *be, float *dw, void *workspace, const void *dy, const void *x,
+                                           const vmae_convolution_shape *shape, bool accumulate);
 
     /* Random masking. noise [batch, patches] -> ids_shuffle [batch, patches] = stable argsort of the noise, ascending;
      * ids_restore its inverse; mask [batch, patches] = 0 for the first `keep` of ids_shuffle, 1 for the rest. */

@@ -60,6 +60,14 @@ static vmae_status paper_attention_prepare(vmae_backend *be, const vmae_attentio
     return VMAE_OK;
 }
 
+static vmae_status paper_convolution_prepare(vmae_backend *be, const vmae_convolution_shape *shape,
+                                             vmae_convolution_pass pass, size_t *workspace)
+{
+    (void)be, (void)shape, (void)pass;
+    *workspace = 0;
+    return VMAE_OK;
+}
+
 static vmae_status paper_cast(vmae_backend *be, void *y, vmae_type to, const void *x, vmae_type from, int64_t n)
 {
     (void)be, (void)y, (void)to, (void)x, (void)from, (void)n;
@@ -94,6 +102,7 @@ vmae_status vmae_paper_open(vmae_backend **be)
     static const vmae_kernels kernels = { .isa = "paper", /* what is called before a graph runs */
                                           .cast = paper_cast,
                                           .attention_prepare = paper_attention_prepare,
+                                          .convolution_prepare = paper_convolution_prepare,
                                           .augment_scratch = paper_augment_scratch,
                                           .optim_scratch = paper_optim_scratch };
     vmae_backend *made = vmae_calloc(1, sizeof *made);

@@ -39,6 +39,10 @@ vmae_tensor *vmae_weighted_sum(vmae_graph *g, vmae_tensor *a, vmae_tensor *wa, v
 /* Multi-head self-attention without its projections: qkv [B, T, 3D] (q, k, v, each split by head) -> [B, T, D]. */
 vmae_tensor *vmae_attention(vmae_graph *g, vmae_tensor *qkv, int64_t heads);
 
+/* Cross-correlation, channels last: x [B, H, W, C] and w [N, k, k, C] of one type -> [B, H', W', N], with `pad` zeros on
+ * every side. Gradients: x, w. */
+vmae_tensor *vmae_convolution(vmae_graph *g, vmae_tensor *x, vmae_tensor *w, int64_t stride, int64_t pad);
+
 /* ---- patches and tokens (MAE, He et al. 2021; recipes of the official code) ---- */
 
 /* ids_shuffle = stable argsort of noise [B, L] ascending; the first keep of each row are the visible patches, in that

@@ -49,6 +49,16 @@ static vmae_tensor *attention(vmae_graph *g, vmae_tensor **in)
     return vmae_attention(g, in[0], 2);
 }
 
+static vmae_tensor *convolution(vmae_graph *g, vmae_tensor **in)
+{
+    return vmae_convolution(g, in[0], in[1], 1, 1);
+}
+
+static vmae_tensor *convolution_with_stride(vmae_graph *g, vmae_tensor **in)
+{
+    return vmae_convolution(g, in[0], in[1], 2, 1);
+}
+
 /* ---- norms ---- */
 
 static vmae_tensor *layer_norm(vmae_graph *g, vmae_tensor **in)
@@ -267,6 +277,20 @@ const op_case op_cases[] = {
       false,
       false },
     { "attention", attention, { { ACTIVATION, S(2, 5, 3 * 2 * 7), NORMAL, 0 } }, 1, SMOOTH_TOLERANCE, false, false },
+    { "convolution",
+      convolution,
+      { { ACTIVATION, S(2, 3, 5, 7), NORMAL, 0 }, { MATRIX, S(11, 3, 3, 7), NORMAL, 0 } },
+      2,
+      LINEAR_TOLERANCE,
+      false,
+      false },
+    { "convolution with a stride",
+      convolution_with_stride,
+      { { ACTIVATION, S(3, 6, 5, 8), NORMAL, 0 }, { MATRIX, S(8, 3, 3, 8), NORMAL, 0 } },
+      2,
+      LINEAR_TOLERANCE,
+      false,
+      false },
     { "layer_norm",
       layer_norm,
       { { FLOATS, S(3, 5, 13), NORMAL, 0 }, { VECTOR, S(13), NORMAL, 0 }, { VECTOR, S(13), NORMAL, 0 } },

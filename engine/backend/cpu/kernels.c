@@ -5,6 +5,7 @@
 #include "engine/backend/cpu/attention.c"
 #include "engine/backend/cpu/augment.c"
 #include "engine/backend/cpu/batch_norm.c"
+#include "engine/backend/cpu/convolution.c"
 #include "engine/backend/cpu/cross_entropy.c"
 #include "engine/backend/cpu/elementwise.c"
 #include "engine/backend/cpu/gelu.c"
@@ -35,6 +36,10 @@ const vmae_kernels CPU_TABLE = {
     .attention_prepare = cpu_attention_prepare,
     .attention = cpu_attention,
     .attention_grad = cpu_attention_grad,
+    .convolution_prepare = cpu_convolution_prepare,
+    .convolution = cpu_convolution,
+    .convolution_data_grad = cpu_convolution_data_grad,
+    .convolution_filter_grad = cpu_convolution_filter_grad,
     .random_masking = cpu_random_masking,
     .gather_patches = cpu_gather_patches,
     .embed_tokens = cpu_embed_tokens,

@@ -1,17 +1,13 @@
 /* attention_cudnn.c -- what was prepared of attention, and the plans of cuDNN for it.
  *
- * cuDNN is opened when the first shape wants it. VICMAE_CUDNN_DEVICE_JSON describes a GPU to build plans for instead of
- * the one that is there: tests run where there is none. Where cuDNN refuses, the own kernels run, and the list of
- * algorithms says why. */
+ * Where cuDNN refuses, the own kernels run, and the list of algorithms says why. */
 #include "engine/backend/cuda/attention.h"
-#include "engine/backend/cuda/cudnn_graph.h"
+#include "engine/backend/cuda/cudnn_open.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { WORKSPACE_ALIGNMENT = 256 };
 
 struct cuda_attention_plan {
     vmae_attention_shape shape;
@@ -25,9 +21,6 @@ struct cuda_attention_plan {
 };
 
 struct cuda_attentions {
-    cudnn_gpu gpu;
-    bool tried, usable;
-    char refusal[160];
     cuda_attention_plan *first;
 };
 
@@ -50,39 +43,8 @@ void cuda_attentions_close(vmae_backend *be)
         cudnn_plan_free(&plan->cudnn);
         free(plan);
     }
-    if (attentions->gpu.properties)
-        cudnnBackendDestroyDescriptor(attentions->gpu.properties);
-    if (attentions->gpu.handle)
-        cudnnDestroy(attentions->gpu.handle);
     free(attentions);
     cuda_self(be)->attentions = NULL;
-}
-
-static vmae_status cudnn_check(cudnnStatus_t status, const char *what)
-{
-    return status == CUDNN_STATUS_SUCCESS
-               ? VMAE_OK
-               : vmae_fail(VMAE_EINTERNAL, "cuDNN: %s: %s", what, cudnnGetErrorString(status));
-}
-
-static vmae_status open_cudnn(cudnn_gpu *gpu, cudaStream_t stream)
-{
-    VMAE_TRY(cudnn_check(cudnnCreate(&gpu->handle), "cudnnCreate"));
-    VMAE_TRY(cudnn_check(cudnnSetStream(gpu->handle, stream), "cudnnSetStream"));
-    const char *described = getenv("VICMAE_CUDNN_DEVICE_JSON");
-    return described && *described ? cudnn_gpu_described(gpu, described) : VMAE_OK;
-}
-
-static bool usable(vmae_backend *be)
-{
-    cuda_attentions *attentions = cuda_self(be)->attentions;
-    if (!attentions->tried) {
-        attentions->tried = true;
-        attentions->usable = open_cudnn(&attentions->gpu, cuda_stream(be)) == VMAE_OK;
-        if (!attentions->usable)
-            snprintf(attentions->refusal, sizeof attentions->refusal, "%s", vmae_error());
-    }
-    return attentions->usable;
 }
 
 /* ---- the list ---- */
@@ -107,19 +69,17 @@ const cuda_attention_plan *cuda_attention_planned(vmae_backend *be, const vmae_a
     return plan && plan->cudnn.plan ? plan : NULL;
 }
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT;
-}
-
 /* One float a row: the statistics that nobody keeps in inference; the row sums of the gradient. */
 static size_t row_bytes(const vmae_attention_shape *shape)
 {
-    return aligned((size_t)(shape->batch * shape->heads * shape->tokens) * sizeof(float));
+    return cudnn_aligned((size_t)(shape->batch * shape->heads * shape->tokens) * sizeof(float));
 }
 
-static vmae_status build(cuda_attention_plan *plan, const cudnn_gpu *gpu)
+static void build(vmae_backend *be, cuda_attention_plan *plan)
 {
+    const cudnn_gpu *gpu = cuda_cudnn(be, plan->refusal, sizeof plan->refusal);
+    if (!gpu)
+        return;
     const cudnn_attention shape = { plan->shape.batch, plan->shape.tokens, plan->shape.heads, plan->shape.width };
     cudnn_graph graph;
     cudnn_graph_begin(&graph);
@@ -127,9 +87,11 @@ static vmae_status build(cuda_attention_plan *plan, const cudnn_gpu *gpu)
         cudnn_attention_backward(&graph, &shape);
     else
         cudnn_attention_forward(&graph, &shape, true);
-    const vmae_status status = cudnn_plan_new(&plan->cudnn, &graph, gpu);
+    if (cudnn_plan_new(&plan->cudnn, &graph, gpu) != VMAE_OK)
+        snprintf(plan->refusal, sizeof plan->refusal, "%s", vmae_error());
+    else
+        plan->workspace = CUDNN_ALIGNMENT + row_bytes(&plan->shape) + cudnn_aligned((size_t)plan->cudnn.workspace);
     cudnn_graph_end(&graph);
-    return status;
 }
 
 vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape *shape, bool grad,
@@ -148,14 +110,8 @@ vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape
                                        .one = 1.0f,
                                        .next = attentions->first };
         attentions->first = plan;
-        if (cuda_attention_choice(shape, grad) == CUDA_ATTENTION_CUDNN) {
-            if (!usable(be))
-                snprintf(plan->refusal, sizeof plan->refusal, "%s", attentions->refusal);
-            else if (build(plan, &attentions->gpu) != VMAE_OK)
-                snprintf(plan->refusal, sizeof plan->refusal, "%s", vmae_error());
-            else /* the caller's memory may begin at any multiple of 64 bytes */
-                plan->workspace = WORKSPACE_ALIGNMENT + row_bytes(shape) + aligned((size_t)plan->cudnn.workspace);
-        }
+        if (cuda_attention_choice(shape, grad) == CUDA_ATTENTION_CUDNN)
+            build(be, plan);
     }
     *workspace = plan->workspace;
     return VMAE_OK;
@@ -189,9 +145,7 @@ typedef struct plan_memory {
 
 static plan_memory memory_of(const cuda_attention_plan *plan, void *workspace)
 {
-    const uintptr_t begin = (uintptr_t)workspace;
-    char *at =
-        (char *)workspace + ((begin + WORKSPACE_ALIGNMENT - 1) / WORKSPACE_ALIGNMENT * WORKSPACE_ALIGNMENT - begin);
+    char *at = cudnn_place(workspace);
     return (plan_memory){ (float *)at, at + row_bytes(&plan->shape) };
 }
 
@@ -208,7 +162,7 @@ vmae_status cuda_attention_execute(vmae_backend *be, const cuda_attention_plan *
     const plan_memory memory = memory_of(plan, workspace);
     void *const pointers[] = { part(plan, qkv, 0),   part(plan, qkv, 1),     part(plan, qkv, 2), out,
                                (void *)&plan->scale, lse ? lse : memory.rows };
-    return cudnn_plan_run(&plan->cudnn, &cuda_self(be)->attentions->gpu, 6, uids, pointers, memory.workspace);
+    return cudnn_plan_run(&plan->cudnn, cuda_cudnn_opened(be), 6, uids, pointers, memory.workspace);
 }
 
 vmae_status cuda_attention_execute_grad(vmae_backend *be, const cuda_attention_plan *plan, void *dqkv, void *workspace,
@@ -221,5 +175,5 @@ vmae_status cuda_attention_execute_grad(vmae_backend *be, const cuda_attention_p
     void *const pointers[] = { part(plan, qkv, 0),  part(plan, qkv, 1),   part(plan, qkv, 2),  (void *)out,
                                (void *)dout,        (void *)lse,          part(plan, dqkv, 0), part(plan, dqkv, 1),
                                part(plan, dqkv, 2), (void *)&plan->scale, (void *)&plan->one,  memory.rows };
-    return cudnn_plan_run(&plan->cudnn, &cuda_self(be)->attentions->gpu, 12, uids, pointers, memory.workspace);
+    return cudnn_plan_run(&plan->cudnn, cuda_cudnn_opened(be), 12, uids, pointers, memory.workspace);
 }

@@ -24,7 +24,7 @@ typedef struct cuda_fault {
 } cuda_fault;
 
 typedef struct cuda_products cuda_products;     /* matmul.c: the handle, every product prepared so far */
-typedef struct cuda_attentions cuda_attentions; /* attention_cudnn.c: the handle, every plan built so far */
+typedef struct cuda_attentions cuda_attentions; /* attention_cudnn.c: every plan built so far */
 
 typedef struct cuda_device {
     int number, sm_count;
@@ -33,8 +33,10 @@ typedef struct cuda_device {
     cuda_fault *fault; /* device memory */
     cuda_products *products;
     cuda_attentions *attentions;
-    struct cuda_staging *staging; /* memory.c: pinned buffers for uploads and downloads */
-    char text[16384];             /* of algorithms() */
+    struct cuda_cudnn *cudnn;                   /* cudnn_open.c; NULL: not wanted yet */
+    struct cuda_convolution_plan *convolutions; /* convolution_cudnn.c: every plan built so far */
+    struct cuda_staging *staging;               /* memory.c: pinned buffers for uploads and downloads */
+    char text[16384];                           /* of algorithms() */
 } cuda_device;
 
 static inline cuda_device *cuda_self(const vmae_backend *be)
@@ -91,6 +93,12 @@ void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size);
 vmae_status cuda_attentions_open(vmae_backend *be);
 void cuda_attentions_close(vmae_backend *be);
 void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size);
+
+/* ---- convolutions: convolution.cu, convolution_cudnn.c; cuDNN itself: cudnn_open.c ---- */
+
+void cuda_convolutions_close(vmae_backend *be);
+void cuda_convolution_algorithms(vmae_backend *be, char *text, size_t size);
+void cuda_cudnn_close(vmae_backend *be);
 
 #ifdef __cplusplus
 }

@@ -307,13 +307,15 @@ void cudnn_convolve(cudnn_graph *g, const cudnn_convolution *c, cudnn_direction 
         break;
     }
     operation(g, o, "convolution operation");
+    g->exact = c->type == CUDNN_DATA_FLOAT;
 }
 
 /* ---- plans ---- */
 
 enum { CONFIGURATIONS = 64 };
 
-static bool same_bits_every_time(cudnn_desc engine)
+/* The same bits every time; and, for exact f32, products of f32. */
+static bool wanted(const cudnn_graph *g, cudnn_desc engine)
 {
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     int64_t count = 0;
@@ -321,8 +323,21 @@ static bool same_bits_every_time(cudnn_desc engine)
                                  CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes) != CUDNN_STATUS_SUCCESS)
         return true;
     for (int64_t i = 0; i < count && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++)
-        if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
-            return false;
+        switch (notes[i]) {
+        case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC: return false;
+        case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: /* rounds the operands */
+        case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
+        case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
+        case CUDNN_NUMERICAL_NOTE_FFT: /* transforms them */
+        case CUDNN_NUMERICAL_NOTE_WINOGRAD:
+        case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4:
+        case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6:
+        case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
+            if (g->exact)
+                return false;
+            break;
+        default: break;
+        }
     return true;
 }
 
@@ -334,7 +349,7 @@ static bool plan_of(cudnn_plan *plan, cudnn_graph *g, const cudnn_gpu *gpu, cudn
     if (*g->error || cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                                               &got, &engine) != CUDNN_STATUS_SUCCESS)
         return false;
-    if (!same_bits_every_time(engine))
+    if (!wanted(g, engine))
         return false;
     if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &p) != CUDNN_STATUS_SUCCESS)
         return false;

@@ -31,6 +31,7 @@ enum { CUDNN_GRAPH_DESCRIPTORS = 256, CUDNN_GRAPH_OPERATIONS = 32, CUDNN_GRAPH_T
 typedef struct cudnn_graph {
     cudnn_desc made[CUDNN_GRAPH_DESCRIPTORS], operations[CUDNN_GRAPH_OPERATIONS];
     int made_count, operation_count;
+    bool exact;       /* of f32: no engine that rounds operands for tensor cores, or transforms them */
     int64_t last_uid; /* tensors are numbered from 1 in the order of their making */
     char error[768];  /* empty: so far so good */
 } cudnn_graph;
@@ -86,7 +87,8 @@ enum {
 };
 void cudnn_attention_backward(cudnn_graph *g, const cudnn_attention *a);
 
-/* Convolutions of x [n][h][w][c_in] with w [c_out][kh][kw][c_in], square kernels, everything of one type. */
+/* Convolutions of x [n][h][w][c_in] with w [c_out][kh][kw][c_in], square kernels, everything of one type; f32 is
+ * exact. */
 typedef struct cudnn_convolution {
     cudnnDataType_t type;
     int64_t batch, in, out, height, width, kernel, pad, stride;

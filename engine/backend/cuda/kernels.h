@@ -26,6 +26,14 @@ vmae_status cuda_attention(vmae_backend *be, void *out, float *lse, void *worksp
                            const vmae_attention_shape *shape);
 vmae_status cuda_attention_grad(vmae_backend *be, void *dqkv, void *workspace, const void *dout, const void *qkv,
                                 const void *out, const float *lse, const vmae_attention_shape *shape);
+vmae_status cuda_convolution_prepare(vmae_backend *be, const vmae_convolution_shape *shape, vmae_convolution_pass pass,
+                                     size_t *workspace);
+vmae_status cuda_convolution(vmae_backend *be, void *y, void *workspace, const void *x, const void *w,
+                             const vmae_convolution_shape *shape);
+vmae_status cuda_convolution_data_grad(vmae_backend *be, void *dx, void *workspace, const void *dy, const void *w,
+                                       const vmae_convolution_shape *shape);
+vmae_status cuda_convolution_filter_grad(vmae_backend *be, float *dw, void *workspace, const void *dy, const void *x,
+                                         const vmae_convolution_shape *shape, bool accumulate);
 vmae_status cuda_random_masking(vmae_backend *be, int32_t *ids_shuffle, int32_t *ids_restore, float *mask,
                                 const float *noise, int64_t batch, int64_t patches, int64_t keep);
 vmae_status cuda_gather_patches(vmae_backend *be, void *y, const float *images, const int32_t *ids, int64_t stride,

@@ -99,8 +99,10 @@ static const char *algorithms(vmae_backend *be)
     cuda_device *self = cuda_self(be);
     self->text[0] = '\0';
     cuda_matmul_algorithms(be, self->text, sizeof self->text);
-    const size_t used = strlen(self->text);
+    size_t used = strlen(self->text);
     cuda_attention_algorithms(be, self->text + used, sizeof self->text - used);
+    used += strlen(self->text + used);
+    cuda_convolution_algorithms(be, self->text + used, sizeof self->text - used);
     return self->text;
 }
 
@@ -110,6 +112,8 @@ static void cuda_close(vmae_backend *be)
     if (self->stream)
         cudaStreamSynchronize(self->stream);
     cuda_attentions_close(be);
+    cuda_convolutions_close(be);
+    cuda_cudnn_close(be);
     cuda_products_close(be);
     cuda_memory_close(be);
     if (self->stream)
