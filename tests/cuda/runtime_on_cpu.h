@@ -6,6 +6,7 @@
 
 #include "coc.h"
 #include "cuda_on_cpu.h"
+#include "sanitizers.h"
 
 #include <deque>
 #include <functional>
@@ -92,6 +93,15 @@ struct Launch { /* of a graph, while it runs */
     size_t left;
 };
 
+/* Who drops the last of an operation comes after it has run. */
+struct LastEdge {
+    char at = 0;
+    ~LastEdge()
+    {
+        acquire(this);
+    }
+};
+
 struct Operation {
     Work run;                  /* may be empty */
     bool host = false;         /* a host function: device memory stays closed */
@@ -99,8 +109,9 @@ struct Operation {
     std::vector<Ticket> after;
     std::shared_ptr<Launch> launch; /* instead of run */
     bool done = false;
-    double at = 0;                    /* when it was done, in ms */
-    char submitted = 0, finished = 0; /* edges: from the host, to what comes after */
+    double at = 0;      /* when it was done, in ms */
+    char submitted = 0; /* edges: from the host, to what comes after. The last member: it goes first. */
+    LastEdge finished;
 };
 
 /* ---- capture (graphs_on_cpu.cpp) ---- */
