@@ -90,7 +90,7 @@ build_all() { # the terminal sees Ninja's counter, a log only what fails
     local first=
     if [ ! -x "$build/vicmae-sweep" ]; then
         first=1
-        say "building in $build (two minutes on two cores)"
+        say "building in $build (two minutes on two cores; with the CUDA Toolkit, five)"
     fi
     if [ -t 1 ] && [ $first ]; then
         ninja -C "$build"
