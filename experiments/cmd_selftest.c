@@ -18,16 +18,17 @@
 #include <unistd.h>
 
 typedef struct arguments {
-    const char *device, *only, *output, *sizes;
+    const char *device, *only, *output, *sizes, *golden;
     bool verbose, quick, plain;
     int threads;
 } arguments;
 
-enum { PLAIN = 256 };
+enum { PLAIN = 256, GOLDEN };
 
 static const struct argp_option option_table[] = {
     { "device", 'd', "DEVICE", 0, "what to test: cuda (default), cuda:N, or cpu", 0 },
-    { "only", 'g', "GROUP", 0, "memory, view, op or step", 0 },
+    { "only", 'g', "GROUP", 0, "memory, view, op, step or golden", 0 },
+    { "golden", GOLDEN, "FOLDER", 0, "reference vectors to compare with, too (vicmae_*.safetensors)", 0 },
     { "output", 'o', "FILE", 0, "the report, JSON (default: vicmae-selftest.json)", 0 },
     { "sizes", 's', "LIST", 0, "models to time, as SIZE:PAIRS,... (default: base:64,large:64; none: no timing)", 0 },
     { "quick", 'q', NULL, 0, "neither compute-sanitizer nor timing", 0 },
@@ -44,10 +45,11 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 'd': a->device = value; return 0;
     case 'g':
         if (strcmp(value, "memory") != 0 && strcmp(value, "view") != 0 && strcmp(value, "op") != 0 &&
-            strcmp(value, "step") != 0)
-            argp_error(state, "--only is %s; it must be memory, view, op or step", value);
+            strcmp(value, "step") != 0 && strcmp(value, "golden") != 0)
+            argp_error(state, "--only is %s; it must be memory, view, op, step or golden", value);
         a->only = value;
         return 0;
+    case GOLDEN: a->golden = value; return 0;
     case 'o': a->output = value; return 0;
     case 's': a->sizes = value; return 0;
     case 'q': a->quick = true; return 0;
@@ -99,7 +101,7 @@ static void on_check(void *context, const vmae_selftest_check *c)
 
 static vmae_status check_device(vmae_backend *device, const arguments *a, tally *t, int *failed)
 {
-    vmae_selftest test = { .device = device, .report = on_check, .context = t, .only = a->only };
+    vmae_selftest test = { .device = device, .report = on_check, .context = t, .only = a->only, .golden = a->golden };
     VMAE_TRY(vmae_cpu_open(&test.cpu, a->threads));
     const vmae_status st = vmae_selftest_run(&test, failed);
     vmae_backend_close(test.cpu);

@@ -22,6 +22,7 @@ double share_off(const float *a, const float *b, int64_t count);
 
 void selftest_ops(tally *t);
 void selftest_steps(tally *t);
+void selftest_golden(tally *t); /* nothing without a set */
 void selftest_memory(tally *t);
 void selftest_views(tally *t);
 

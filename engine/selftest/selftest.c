@@ -149,9 +149,11 @@ vmae_status vmae_selftest_run(const vmae_selftest *test, int *failed)
     static const struct {
         const char *group;
         void (*run)(tally *t);
-    } groups[] = {
-        { "memory", selftest_memory }, { "view", selftest_views }, { "op", selftest_ops }, { "step", selftest_steps }
-    };
+    } groups[] = { { "memory", selftest_memory },
+                   { "view", selftest_views },
+                   { "op", selftest_ops },
+                   { "step", selftest_steps },
+                   { "golden", selftest_golden } };
     tally t = { .test = test };
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
         if (!test->only || strcmp(test->only, groups[i].group) == 0)

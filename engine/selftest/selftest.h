@@ -14,7 +14,7 @@ extern "C" {
 
 /* One check that was made. worst and limit: shares of the largest value; detail: where, or what went wrong. */
 typedef struct vmae_selftest_check {
-    const char *group; /* "op", "step", "trace", "view", "memory", "refusal" */
+    const char *group; /* "golden", "op", "step", "trace", "view", "memory", "refusal" */
     char name[64];
     const char *precision; /* "f32", "bf16" */
     bool passed;
@@ -26,7 +26,8 @@ typedef struct vmae_selftest {
     vmae_backend *device, *cpu;
     void (*report)(void *context, const vmae_selftest_check *check);
     void *context;
-    const char *only; /* a group, or NULL */
+    const char *only;   /* a group, or NULL */
+    const char *golden; /* a folder of reference vectors, or NULL */
 } vmae_selftest;
 
 /* Makes every check; *failed counts those that did not pass. A status only where the checks could not be made. */
