@@ -74,7 +74,7 @@ static __device__ __forceinline__ void bn_apply(T *y, const float (&x)[N], const
 #pragma unroll
     for (int j = 0; j < N; j++)
         out[j] = bn_relu((x[j] - mean[j]) * scale[j] + shift[j], relu);
-    store_n<N>(y, out);
+    store_n<N, WHOLE>(y, out);
 }
 
 /* ---- training ---- */
@@ -253,7 +253,7 @@ __global__ void __launch_bounds__(BN_THREADS)
                 load(i, at);
             for (int j = 0; j < N; j++)
                 gradient[i][j] = scale[j] * (gradient[i][j] - lift[j] - (deviation[i][j] - off[j]) * slope[j]);
-            store_n<N>(dx + start + at, gradient[i]);
+            store_n<N, WHOLE>(dx + start + at, gradient[i]);
         });
     }
     if (threadIdx.x < BN_LANES && inside) {

@@ -65,19 +65,30 @@ static __device__ __forceinline__ void load_vector(float (&to)[8], const bf16 *x
         to[2 * i + 1] = __uint_as_float(word[i] & 0xFFFF0000u);
     }
 }
-static __device__ __forceinline__ void store_vector(float *y, const float (&from)[4])
+/* nvcc takes a plain store of 16 bytes apart into four of 4 where a loop is not simple. WHOLE prevents that, for global
+ * memory only, by an intrinsic behind which nothing moves, so it can cost registers: where tests/cuda/ptxas_gate.sh
+ * finds no vector stores in a kernel, and not elsewhere. */
+constexpr bool WHOLE = true;
+template <bool IS_WHOLE, class V, class T> static __device__ __forceinline__ void store_as(T *y, V value)
 {
-    *reinterpret_cast<float4 *>(y) = make_float4(from[0], from[1], from[2], from[3]);
+    if constexpr (IS_WHOLE)
+        __stwb(reinterpret_cast<V *>(y), value);
+    else
+        *reinterpret_cast<V *>(y) = value;
+}
+template <bool IS_WHOLE = false> static __device__ __forceinline__ void store_vector(float *y, const float (&from)[4])
+{
+    store_as<IS_WHOLE>(y, make_float4(from[0], from[1], from[2], from[3]));
 }
 static __device__ __forceinline__ unsigned pack_bf16(float low, float high)
 {
     return (unsigned)__bfloat16_as_ushort(__float2bfloat16(low)) |
            (unsigned)__bfloat16_as_ushort(__float2bfloat16(high)) << 16;
 }
-static __device__ __forceinline__ void store_vector(bf16 *y, const float (&from)[8])
+template <bool IS_WHOLE = false> static __device__ __forceinline__ void store_vector(bf16 *y, const float (&from)[8])
 {
-    *reinterpret_cast<uint4 *>(y) = make_uint4(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]),
-                                               pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7]));
+    store_as<IS_WHOLE>(y, make_uint4(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]),
+                                     pack_bf16(from[4], from[5]), pack_bf16(from[6], from[7])));
 }
 /* N consecutive elements (N a multiple of what 16 bytes hold; or less, then one by one). */
 template <int N, class T> static __device__ __forceinline__ void load_n(float (&to)[N], const T *x)
@@ -102,7 +113,8 @@ template <int N, class T> static __device__ __forceinline__ void load_n(float (&
             to[i] = to_float(x[i]);
     }
 }
-template <int N, class T> static __device__ __forceinline__ void store_n(T *y, const float (&from)[N])
+template <int N, bool IS_WHOLE = false, class T>
+static __device__ __forceinline__ void store_n(T *y, const float (&from)[N])
 {
     constexpr int width = vector<T>::width;
     if constexpr (N % width == 0) {
@@ -112,7 +124,7 @@ template <int N, class T> static __device__ __forceinline__ void store_n(T *y, c
 #pragma unroll
             for (int j = 0; j < width; j++)
                 part[j] = from[i * width + j];
-            store_vector(y + i * width, part);
+            store_vector<IS_WHOLE>(y + i * width, part);
         }
     } else if constexpr (N == 4 && width == 8) {
         *reinterpret_cast<uint2 *>(y) = make_uint2(pack_bf16(from[0], from[1]), pack_bf16(from[2], from[3]));

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(MAP_THREADS)
 #pragma unroll
             for (int j = 0; j < N; j++)
                 left[j] = a ? left[j] + factor * right[j] : factor * right[j];
-            store_n<N>(y + at, left);
+            store_n<N, WHOLE>(y + at, left);
         }
     }
 }

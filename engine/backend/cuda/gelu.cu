@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(COLUMN_LANES *ROW_LANES)
                 sum[j] = fmaf(gradient[j], slope, sum[j]);
                 gradient[j] *= slope;
             }
-            store_n<N>(dx + row * d + column, gradient);
+            store_n<N, WHOLE>(dx + row * d + column, gradient);
         }
     }
     part_write<N>(parts + blockIdx.y * d, sum, d);

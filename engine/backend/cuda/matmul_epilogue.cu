@@ -32,7 +32,7 @@ __global__ void finish_kernel(T *c, const float *bias, const T *residual, int64_
             for (int i = 0; i < N; i++)
                 x[i] += r[i];
         }
-        store_n(at, x);
+        store_n<N, WHOLE>(at, x);
     }
 }
 

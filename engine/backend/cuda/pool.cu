@@ -206,7 +206,7 @@ static __global__ void pool_grad_kernel(T *dx, float *dp_image, const float *dy,
                 for (int k = 0; k < W; k++)
                     g[k] += value[k];
             }
-            store_n<W>(dx + at, g);
+            store_n<W, WHOLE>(dx + at, g);
         }
 #pragma unroll
         for (int k = 0; k < W; k++)

@@ -325,7 +325,7 @@ static __global__ void mask_token_grad_kernel(float *scratch, const T *dy, const
     for (int k = 0; k < W; k++)
         sum[k] = sum_warps(sum[k], shared[k]);
     if (threadIdx.y == 0 && column < d)
-        store_n<W>(scratch + blockIdx.x * d + column, sum);
+        store_n<W, WHOLE>(scratch + blockIdx.x * d + column, sum);
 }
 
 /* sum[d] (+)= the parts, by columns; a warp adds every SUM_WARPS-th part. */
