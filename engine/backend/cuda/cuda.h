@@ -36,7 +36,7 @@ typedef struct cuda_device {
     struct cuda_cudnn *cudnn;                   /* cudnn_open.c; NULL: not wanted yet */
     struct cuda_convolution_plan *convolutions; /* convolution_cudnn.c: every plan built so far */
     struct cuda_staging *staging;               /* memory.c: pinned buffers for uploads and downloads */
-    char text[16384];                           /* of algorithms() */
+    char text[65536];                           /* of algorithms() */
 } cuda_device;
 
 static inline cuda_device *cuda_self(const vmae_backend *be)
