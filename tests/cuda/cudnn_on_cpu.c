@@ -53,12 +53,6 @@ static void complain(const char *what, const char *which)
 __attribute__((constructor)) static void describe_a_gpu(void)
 {
     setenv("VICMAE_CUDNN_DEVICE_JSON", DESCRIBED_H100, 0);
-#ifdef __SANITIZE_ADDRESS__
-    /* cuDNN loads the compiler for a plan and unloads it: LeakSanitizer then takes what that keeps for itself for
-     * leaks. */
-    (void)dlopen("libnvrtc.so.13", RTLD_NOW | RTLD_NODELETE);
-    (void)dlopen("libnvrtc.so.12", RTLD_NOW | RTLD_NODELETE);
-#endif
 }
 
 /* ---- values ---- */

@@ -13,7 +13,8 @@ endfunction()
 
 vicmae_plans_for_described_gpus(vicmae_cuda_standin)
 target_link_libraries(vicmae_cuda_standin PRIVATE PkgConfig::JANSSON)
+target_sources(vicmae_cuda_standin PRIVATE library_leaks.c)
 
-vicmae_test(test_cudnn_plans test_cudnn_plans.c ${PROJECT_SOURCE_DIR}/engine/backend/cuda/cudnn_graph.c LIBS ${CUDNN_LIBRARY})
+vicmae_test(test_cudnn_plans test_cudnn_plans.c library_leaks.c ${PROJECT_SOURCE_DIR}/engine/backend/cuda/cudnn_graph.c LIBS ${CUDNN_LIBRARY})
 vicmae_plans_for_described_gpus(test_cudnn_plans)
 target_include_directories(test_cudnn_plans SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})

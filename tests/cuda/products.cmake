@@ -4,7 +4,7 @@ set(standin VICMAE_TEST_DEVICE=cuda VICMAE_CUDA_MODULE=$<TARGET_FILE:vicmae_cuda
 set_tests_properties(test_cuda_matmul PROPERTIES ENVIRONMENT "${standin}")
 vicmae_device_variant(test_cuda_matmul test_cuda_matmul.random ${standin} COC_ORDER=random COC_SEED=3 COC_DEFERRED=1)
 
-vicmae_test(test_cublaslt_shapes ${CMAKE_CURRENT_LIST_DIR}/test_cublaslt_shapes.c
+vicmae_test(test_cublaslt_shapes ${CMAKE_CURRENT_LIST_DIR}/test_cublaslt_shapes.c ${CMAKE_CURRENT_LIST_DIR}/library_leaks.c
             ${PROJECT_SOURCE_DIR}/engine/backend/cuda/matmul.c LIBS vmae_experiments)
 target_include_directories(test_cublaslt_shapes SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(test_cublaslt_shapes PRIVATE CUDA::cublasLt ${CMAKE_DL_LIBS})
