@@ -7,7 +7,7 @@ programs=$1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 unset COC_ORDER COC_SEED COC_DEFERRED COC_LEAKS COC_ABORT COC_DEVICE COC_MEMORY_BYTES
-export TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=0" ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="halt_on_error=1 atexit_sleep_ms=0" ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 found=0 missed=0
 
 result() # OUTCOME WHAT
@@ -64,6 +64,7 @@ turns_show()
 passes right_transpose 'cudaSuccess cudaSuccess the result is '
 passes right_event 'cudaSuccess cudaSuccess the result is 2080'
 passes right_pageable 'cudaSuccess cudaSuccess the result is 2080'
+passes right_struct 'cudaSuccess cudaSuccess the result is 2080'
 passes right_capture '^cudaSuccess cudaSuccess cudaSuccess cudaSuccess cudaSuccess cudaSuccess cudaSuccess cudaSuccess the result is 2080'
 
 # memory
@@ -108,6 +109,7 @@ finds tsan pinned_reused_early 'data race'
 finds asan result_read_early 'use-after-poison' COC_DEFERRED=1
 finds tsan result_read_early 'data race'
 finds plain freed_under_a_kernel 'parameter 2 points to device memory that is not allocated, or no longer' COC_DEFERRED=1
+finds plain freed_in_a_struct 'parameter 1 holds a pointer to device memory that was freed'
 finds plain freed_under_a_copy 'pinned memory of a queued copy was freed' COC_DEFERRED=1
 
 # capture, and what else is refused
