@@ -83,6 +83,10 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 'o': a->ops = true; return 0;
     case BY_SHAPE: a->ops = a->by_shape = true; return 0;
     case 'j': a->json = true; return 0;
+    case ARGP_KEY_END:
+        if (a->predict && a->ops)
+            argp_error(state, "--predict counts and --ops measures; give one of them");
+        return 0;
     case ARGP_KEY_ARG:
         if (a->size_count == SIZES_MAX)
             argp_error(state, "more than %d sizes", SIZES_MAX);
@@ -150,7 +154,7 @@ static vmae_status measure(const vmae_config *config, int steps, timing *result,
 {
     static double seconds[STEPS_MAX];
     vmae_trainer t = { 0 };
-    VMAE_TRY(vmae_trainer_open(&t, config));
+    VMAE_TRY(vmae_trainer_open(&t, config, NULL));
     const int64_t count = 2 * t.pairs * 3 * t.config.image_size * t.config.image_size;
     float *images = vmae_calloc((size_t)count, sizeof *images);
     const vmae_batch batch = { .view1 = images };
@@ -249,6 +253,18 @@ static vmae_status bench_all(const arguments *a, json_t *list)
     return VMAE_OK;
 }
 
+/* What the device multiplies fast. */
+static vmae_status all_precisions(arguments *a)
+{
+    vmae_backend *be;
+    VMAE_TRY(a->predict ? vmae_paper_open(&be) : vmae_backend_open(&be, a->device, a->threads));
+    a->precisions[a->precision_count++] = "f32";
+    if (be->precision == VMAE_BF16)
+        a->precisions[a->precision_count++] = "bf16";
+    vmae_backend_close(be);
+    return VMAE_OK;
+}
+
 int vmae_cmd_bench(int argc, char **argv)
 {
     const struct argp argp = {
@@ -256,8 +272,8 @@ int vmae_cmd_bench(int argc, char **argv)
         on_option,
         "[SIZE...]",
         "Time of a pre-training step (forward, backward, AdamW; data in memory) for model sizes nano, tiny, small, "
-        "base, large, "
-        "huge, as a share of the machine's roof: the best of a few 1024^3 matrix products in the same run.\v"
+        "base, large, huge, as a share of the machine's roof: the best of a few 1024^3 matrix products in the same "
+        "run.\v"
         "Examples:\n  vicmae bench nano small base\n  vicmae bench nano --precision bf16 --steps 50 --json\n"
         "  vicmae bench large --pairs 256 --precision bf16 --predict h100",
         NULL,
@@ -265,22 +281,13 @@ int vmae_cmd_bench(int argc, char **argv)
         NULL
     };
     arguments a = { .steps = 12, .device = "auto" };
-    vmae_backend *be = NULL;
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     if (a.size_count == 0)
         a.sizes[a.size_count++] = "nano";
-    if (a.predict)
-        a.device = "paper";
-    vmae_status st = vmae_backend_open(&be, a.device, a.threads);
+    vmae_status st = a.precision_count == 0 ? all_precisions(&a) : VMAE_OK;
     if (st != VMAE_OK)
         return vmae_report(st);
-    if (a.precision_count == 0) {
-        a.precisions[a.precision_count++] = "f32";
-        if (be->precision == VMAE_BF16)
-            a.precisions[a.precision_count++] = "bf16";
-    }
-    vmae_backend_close(be);
     json_t *list = a.json ? json_array() : NULL;
     st = bench_all(&a, list);
     if (st == VMAE_OK && list) {

@@ -262,7 +262,7 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     s->run = run;
     s->config = config;
     VMAE_TRY(open_data(s));
-    VMAE_TRY(vmae_trainer_open(&s->trainer, config));
+    VMAE_TRY(vmae_trainer_open(&s->trainer, config, NULL));
     VMAE_TRY(vmae_record_device(run, s->trainer.be));
     const double batch = (double)(s->trainer.pairs * s->trainer.accum);
     s->schedule = (vmae_schedule){ .lr = vmae_config_float(config, "train.blr") * batch / 256.0,

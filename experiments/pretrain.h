@@ -40,7 +40,8 @@ typedef struct vmae_trainer {
     float *noise;       /* host: [2 pairs, L] */
     double flops;       /* of one forward and backward */
 } vmae_trainer;
-vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config);
+/* On `be`, which is the trainer's from then on, also if this fails; NULL: on the device that the config names. */
+vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config, vmae_backend *be);
 void vmae_trainer_close(vmae_trainer *trainer);
 
 typedef struct vmae_losses {

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
+vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config, vmae_backend *be)
 {
-    vmae_trainer t = { .precision = vmae_options_precision(config),
+    vmae_trainer t = { .be = be,
+                       .precision = vmae_options_precision(config),
                        .pairs = vmae_config_int(config, "train.batch"),
                        .accum = vmae_config_int(config, "train.accum_iter"),
                        .seed = vmae_config_int(config, "seed") };
@@ -26,8 +27,9 @@ vmae_status vmae_trainer_open(vmae_trainer *trainer, const vmae_config *config)
                                           .clip_grad = vmae_config_float(config, "train.clip_grad"),
                                           .decays_by_pretraining_rule = true };
     vmae_options_model(config, &t.config);
-    vmae_status st =
-        vmae_backend_open(&t.be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"));
+    vmae_status st = VMAE_OK;
+    if (!be)
+        st = vmae_backend_open(&t.be, vmae_config_text(config, "device"), (int)vmae_config_int(config, "threads"));
     if (st == VMAE_OK)
         st = (t.params = vmae_params_new()) ? VMAE_OK : VMAE_ENOMEM;
     if (st != VMAE_OK || (st = vmae_declare_encoder(t.params, &t.config, false, true)) ||

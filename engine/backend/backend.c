@@ -36,8 +36,6 @@ vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads
     int number;
     if (strcmp(device, "cpu") == 0)
         return vmae_cpu_open(be, threads);
-    if (strcmp(device, "paper") == 0)
-        return vmae_paper_open(be);
     if (strcmp(device, "auto") == 0)
         return has_driver() && vmae_cuda_open(be, -1) == VMAE_OK ? VMAE_OK : vmae_cpu_open(be, threads);
     if (cuda_number(device, &number)) {

@@ -58,7 +58,7 @@ static vmae_status note_product(vmae_backend *be, vmae_matmul **matmul, const vm
 
 static vmae_status open_paper(vmae_backend **be)
 {
-    VMAE_TRY(vmae_backend_open(be, "paper", 0));
+    VMAE_TRY(vmae_paper_open(be));
     paper_matmul_new = (*be)->matmul_new;
     (*be)->matmul_new = note_product;
     return VMAE_OK;

@@ -45,6 +45,12 @@ TEST(a_file_that_does_not_parse_is_refused_with_its_line)
     CHECK_STR(vicmae_err(), "No such file");
 }
 
+TEST(a_device_that_cannot_train_is_refused)
+{
+    check_refused("device=paper", "device is \"paper\"; known are auto, cpu and cuda:N");
+    check_refused("device=cuda:x", "device is \"cuda:x\"; known are auto, cpu and cuda:N");
+}
+
 TEST(a_value_of_another_type_or_out_of_range_is_refused)
 {
     check_refused("model.depth=two", "command line: model.depth is two; it must be a whole number");
