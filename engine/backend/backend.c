@@ -1,4 +1,4 @@
-/* backend.c -- which device a name means. */
+/* backend.c -- which device a name means; work that is recorded once and run often. */
 #include "engine/backend/backend.h"
 
 #include "engine/backend/cuda_open.h"
@@ -49,4 +49,31 @@ void vmae_backend_close(vmae_backend *be)
 {
     if (be)
         be->close(be);
+}
+
+static vmae_status record(vmae_backend *be, vmae_replay *replay, vmae_status (*queue)(void *context), void *context)
+{
+    VMAE_TRY(be->record_begin(be));
+    const vmae_status st = queue(context);
+    const vmae_status ended = be->record_end(be, st == VMAE_OK ? &replay->recording : NULL);
+    return st != VMAE_OK ? st : ended;
+}
+
+vmae_status vmae_replay_run(vmae_backend *be, vmae_replay *replay, vmae_status (*queue)(void *context), void *context)
+{
+    if (!be->replay || !replay->warm) {
+        VMAE_TRY(queue(context));
+        replay->warm = true;
+        return VMAE_OK;
+    }
+    if (!replay->recording)
+        VMAE_TRY(record(be, replay, queue, context));
+    return be->replay(be, replay->recording);
+}
+
+void vmae_replay_release(vmae_backend *be, vmae_replay *replay)
+{
+    if (replay->recording)
+        be->recording_free(be, replay->recording);
+    *replay = (vmae_replay){ 0 };
 }

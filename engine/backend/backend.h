@@ -326,7 +326,7 @@ struct vmae_backend {
     vmae_status (*prefetch)(vmae_backend *be, const void *from, size_t bytes);
 
     /* What the functions of this table queue between record_begin and record_end is not run but kept, to be run as
-     * often as wanted, with the same pointers, by replay. All three NULL where that gains nothing. */
+     * often as wanted, with the same pointers, by replay. All four NULL where that gains nothing. See vmae_replay. */
     vmae_status (*record_begin)(vmae_backend *be);
     vmae_status (*record_end)(vmae_backend *be, vmae_recording **recording); /* NULL: drops what was recorded */
     vmae_status (*replay)(vmae_backend *be, vmae_recording *recording);
@@ -348,6 +348,17 @@ struct vmae_backend {
  * cores the process may use. */
 vmae_status vmae_backend_open(vmae_backend **be, const char *device, int threads);
 void vmae_backend_close(vmae_backend *be); /* NULL is fine */
+
+/* Work that is queued again and again with the same pointers. All zero at first; release with vmae_replay_release. */
+typedef struct vmae_replay {
+    bool warm; /* has run as it is */
+    vmae_recording *recording;
+} vmae_replay;
+/* Runs what queue(context) queues; from the second time on from a recording, where the device makes recordings. (As it
+ * is the first time: what a device sets up lazily must not fall into a recording.) */
+vmae_status vmae_replay_run(vmae_backend *be, vmae_replay *replay, vmae_status (*queue)(void *context), void *context);
+void vmae_replay_release(vmae_backend *be, vmae_replay *replay);
+
 vmae_status vmae_cpu_open(vmae_backend **be, int threads);
 /* Computes nothing: graphs are recorded and planned on it to be counted (FLOPs, bytes, memory), of any size. */
 vmae_status vmae_paper_open(vmae_backend **be);

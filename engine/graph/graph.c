@@ -21,8 +21,8 @@ void vmae_graph_free(vmae_graph *g)
 {
     if (!g)
         return;
-    for (int i = 0; i < 2 && g->be->recording_free; i++)
-        g->be->recording_free(g->be, g->recorded[i]);
+    for (int i = 0; i < 2; i++)
+        vmae_replay_release(g->be, &g->replay[i]);
     if (g->memory)
         g->be->release(g->be, g->memory);
     vmae_arena_free(g->arena);

@@ -15,10 +15,9 @@ struct vmae_graph {
     size_t node_count, node_room, tensor_count, tensor_room;
     float *gradients; /* the flat gradients of the parameters in use */
     bool accumulates, differentiated, planned;
-    bool host;                   /* a node waits for the device: cannot be recorded */
-    bool warm[2];                /* [accumulate]: has run as it is */
-    vmae_recording *recorded[2]; /* [accumulate], where the device records */
-    void *memory;                /* one device block: inputs, activations, scratch */
+    bool host;             /* a node waits for the device: cannot be recorded */
+    vmae_replay replay[2]; /* [accumulate] */
+    void *memory;          /* one device block: inputs, activations, scratch */
     size_t memory_bytes;
     vmae_status status; /* of recording; the first failure stands */
     char sentence[512];

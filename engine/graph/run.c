@@ -20,26 +20,23 @@ static vmae_status run_nodes(vmae_graph *g, bool accumulate)
     return VMAE_OK;
 }
 
-static vmae_status record(vmae_graph *g, bool accumulate)
+static vmae_status run_assigning(void *g)
 {
-    VMAE_TRY(g->be->record_begin(g->be));
-    const vmae_status st = run_nodes(g, accumulate);
-    const vmae_status ended = g->be->record_end(g->be, st == VMAE_OK ? &g->recorded[accumulate] : NULL);
-    return st != VMAE_OK ? st : ended;
+    return run_nodes(g, false);
 }
 
-/* As it is the first time: what a device sets up lazily must not fall into a recording. */
+static vmae_status run_accumulating(void *g)
+{
+    return run_nodes(g, true);
+}
+
 vmae_status vmae_graph_run(vmae_graph *g, bool accumulate)
 {
     if (!g->planned || (accumulate && !g->accumulates))
         return vmae_fail(VMAE_EINTERNAL, "the graph is run before it was planned for this");
-    if (!g->be->replay || g->host || !g->warm[accumulate]) {
-        g->warm[accumulate] = true;
+    if (g->host)
         return run_nodes(g, accumulate);
-    }
-    if (!g->recorded[accumulate])
-        VMAE_TRY(record(g, accumulate));
-    return g->be->replay(g->be, g->recorded[accumulate]);
+    return vmae_replay_run(g->be, &g->replay[accumulate], accumulate ? run_accumulating : run_assigning, g);
 }
 
 /* Copies any tensor that holds data right now to host floats. */

@@ -17,12 +17,12 @@ struct vmae_optimizer {
     vmae_optim_step *step;  /* device */
     const vmae_param **segment_params;
     int64_t count;
-    float *state[2];          /* m and v, or momentum and nothing */
-    float *norm;              /* device: 1 + count */
-    void *scratch;            /* device */
-    float *host_norm;         /* 1 + count */
-    vmae_recording *recorded; /* of a step, where the device records */
-    int64_t steps, taken;     /* since the beginning; by this object */
+    float *state[2];    /* m and v, or momentum and nothing */
+    float *norm;        /* device: 1 + count */
+    void *scratch;      /* device */
+    float *host_norm;   /* 1 + count */
+    vmae_replay replay; /* of a step */
+    int64_t steps;
 };
 
 static const char *const state_names[2][2] = { { "optimizer.m", "optimizer.v" }, { "optimizer.momentum", NULL } };
@@ -113,8 +113,7 @@ void vmae_optimizer_free(vmae_optimizer *o)
     o->be->release(o->be, o->scratch);
     o->be->release(o->be, o->step);
     o->be->release(o->be, o->placed);
-    if (o->be->recording_free)
-        o->be->recording_free(o->be, o->recorded);
+    vmae_replay_release(o->be, &o->replay);
     free(o->segments);
     free(o->segment_params);
     free(o->host_norm);
@@ -122,10 +121,12 @@ void vmae_optimizer_free(vmae_optimizer *o)
 }
 
 /* Queues the norms and the pass over the parameters. */
-static vmae_status queue_step(vmae_optimizer *o)
+static vmae_status queue_step(void *context)
 {
+    const vmae_optimizer *o = context;
     const vmae_kernels *k = o->be->kernels;
-    float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params), **state = o->state;
+    float *values = vmae_params_values(o->params), *gradients = vmae_params_gradients(o->params);
+    float *const *state = o->state;
     vmae_bf16 *copy = vmae_params_copy(o->params);
     VMAE_TRY(k->norms(o->be, o->norm, o->scratch, gradients, o->placed, o->count));
     switch (o->config.method) {
@@ -136,21 +137,6 @@ static vmae_status queue_step(vmae_optimizer *o)
         return k->lars(o->be, values, copy, state[0], o->scratch, gradients, o->norm, o->placed, o->count, o->step);
     }
     return VMAE_OK;
-}
-
-/* As it is the first time: what a device sets up lazily must not fall into a recording. */
-static vmae_status run_step(vmae_optimizer *o)
-{
-    if (!o->be->replay || o->taken == 0)
-        return queue_step(o);
-    if (!o->recorded) {
-        VMAE_TRY(o->be->record_begin(o->be));
-        const vmae_status st = queue_step(o);
-        const vmae_status ended = o->be->record_end(o->be, st == VMAE_OK ? &o->recorded : NULL);
-        if (st != VMAE_OK || ended != VMAE_OK)
-            return st != VMAE_OK ? st : ended;
-    }
-    return o->be->replay(o->be, o->recorded);
 }
 
 /* VMAE_EDIVERGED if the norm of the gradients as they lie is not finite: the step changed nothing then. */
@@ -183,8 +169,7 @@ vmae_status vmae_optimizer_step(vmae_optimizer *o, double lr, double scale, doub
                                    .nesterov = c->nesterov,
                                    .step = (int32_t)(o->steps + 1) };
     VMAE_TRY(o->be->upload(o->be, o->step, &step, sizeof step));
-    VMAE_TRY(run_step(o));
-    o->taken++;
+    VMAE_TRY(vmae_replay_run(o->be, &o->replay, queue_step, o));
     VMAE_TRY(read_norm(o));
     *grad_norm = (double)o->host_norm[0] * scale;
     o->steps++;
