@@ -1,7 +1,7 @@
 /* backend.c -- which device a name means; work that is recorded once and run often. */
 #include "engine/backend/backend.h"
 
-#include "engine/backend/cuda_open.h"
+#include "engine/backend/module.h"
 
 #include <dlfcn.h>
 #include <limits.h>

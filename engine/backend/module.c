@@ -1,8 +1,6 @@
 /* module.c -- finds and opens the library of the CUDA backend. */
 #include "engine/backend/module.h"
 
-#include "engine/backend/cuda_open.h"
-
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>

@@ -26,6 +26,10 @@ typedef struct vmae_module_host {
  * program and library are not of one build. */
 typedef vmae_status vmae_module_open(const vmae_module_host *host, vmae_backend **be, int device);
 
+/* The program's side, module.c: finds the library (VICMAE_CUDA_MODULE, or vicmae-cuda.so beside the program), loads it
+ * and calls its function. VMAE_EUSER says what is missing. */
+vmae_status vmae_cuda_open(vmae_backend **be, int device);
+
 #ifdef __cplusplus
 }
 #endif
