@@ -159,7 +159,7 @@ typedef struct optim_adamw {
     const float *grad;
     float scale, beta1, beta2, rest1, rest2; /* rest = 1 - beta */
     float root;                              /* 1 / sqrt(1 - beta2^t) */
-    double bias1;                            /* 1 - beta1^t */
+    double bias1;                            /* 1 - beta1^t, before it is rounded: step->bias1 is for GPUs */
     float eps;
     double lr;
 } optim_adamw;
@@ -189,7 +189,7 @@ CPU_KERNEL vmae_status cpu_adamw(vmae_backend *be, float *param, vmae_bf16 *copy
 {
     if (!isfinite(norm[0]))
         return VMAE_OK;
-    const double beta1 = (double)step->beta1, beta2 = (double)step->beta2, t = (double)step->step;
+    const double beta1 = (double)step->beta1, beta2 = (double)step->beta2;
     const optim_adamw job = {
         .param = param,
         .m = m,
@@ -201,8 +201,8 @@ CPU_KERNEL vmae_status cpu_adamw(vmae_backend *be, float *param, vmae_bf16 *copy
         .beta2 = step->beta2,
         .rest1 = (float)(1.0 - beta1),
         .rest2 = (float)(1.0 - beta2),
-        .root = (float)(1.0 / sqrt(1.0 - pow(beta2, t))),
-        .bias1 = 1.0 - pow(beta1, t),
+        .root = step->root2,
+        .bias1 = 1.0 - pow(beta1, (double)step->step),
         .eps = step->eps,
         .lr = (double)step->lr,
     };
