@@ -4,260 +4,29 @@
  * sample is, is a function of seed and ticket alone, so the batches do not depend on the number of threads. A ring
  * holds the batches under way; failures and bad samples are kept with their batch and come to light when it is
  * delivered, in the order of steps and slots. */
+#include "engine/data/loader.h"
+
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
-#include "engine/data/bad.h"
 
-#include <math.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
 
-/* A batch under way, ready, or in the consumer's hands. */
-typedef struct entry {
-    int64_t step;
-    int count, missing; /* samples of it; those not made yet (guarded by the loader's lock) */
-    uint32_t epoch;
-    float *pixels;        /* of the views; or, in records: */
-    uint8_t *sources;     /* one record behind the other, in the order in which they came */
-    int64_t source_bytes; /* guarded by the lock */
-    vmae_view *views;
-    int32_t *labels;
-    int64_t *index;
-    vmae_bad_batch bad; /* guarded by the lock */
-    vmae_status status; /* the failure with the lowest slot, guarded by the lock */
-    int failed_slot;
-    char error[1024];
-} entry;
-
-struct vmae_loader {
-    vmae_loader_spec spec;
-    vmae_source *sources; /* our copy */
-    int *first_slot;      /* [source_count + 1] */
-    int *least;           /* [source_count] for vmae_decode_image */
-    int batch, size;
-    int64_t steps; /* last_partial: there are so many; else INT64_MAX */
-
-    pthread_mutex_t lock;
-    pthread_cond_t work, ready; /* a ticket may be free; a batch may be ready */
-    bool stopping;
-    atomic_bool out_of_patience; /* a system error stayed: the rest of its batch need not wait for it too */
-    int64_t ticket_step;
-    int ticket_slot;
-    int64_t oldest; /* the oldest step that still needs its ring entry */
-    entry *ring;
-    int ring_count;
-    pthread_t *threads;
-    int started;
-
-    /* the consumer's */
-    int64_t next_step;
-    bool holding; /* the batch of next_step - 1 is in use */
-    vmae_batch delivered, peeked;
-    double waited;
-    vmae_status failed;
-    char failure[1024];
-    vmae_bad_list bad; /* guarded by the lock */
-};
-
-typedef struct worker {
-    vmae_image image[2];
-    vmae_augment_scratch scratch;
-} worker;
-
-/* ---- making one sample ---- */
-
-/* Every source has its own streams; the first one's are those of the seed itself. */
-static uint64_t seed_of(const vmae_loader *loader, int source)
-{
-    return loader->spec.seed + (uint64_t)source * 0x9e3779b97f4a7c15u;
-}
-
-/* How short the short side of a decoded image may be, so that no crop has to be enlarged that would not be at full
- * size: the narrowest crop has sides of sqrt(area_min * 3/4) of the short side. 0: full size. */
-static int least_side(const vmae_augment *view)
-{
-    const double share = view->crop ? sqrt((double)view->crop_area_min * 0.75) : (double)view->crop_ratio;
-    const double side = share > 0.0 ? ceil(view->size / share) : 0.0;
-    return side < 65536.0 ? (int)side : 0;
-}
-
-static vmae_status decode_clip(const vmae_loader *loader, const vmae_source *source, vmae_rng *rng, int64_t index,
-                               worker *own)
-{
-    vmae_clip_info info;
-    int frame[2];
-    VMAE_TRY(source->dataset->clip(source->dataset, index, &info));
-    if (!loader->spec.pairs && loader->spec.last_partial) {
-        frame[0] = info.frames / 2;
-    } else {
-        const vmae_frame_sampling one = { .delta = 0, .window = source->frames.window };
-        const vmae_status st = vmae_sample_frames(loader->spec.pairs ? &source->frames : &one, info.frames, rng, frame);
-        if (st != VMAE_OK) {
-            char name[512];
-            return vmae_fail_in(st, "%s", source->dataset->name(source->dataset, index, name, sizeof name));
-        }
-    }
-    return source->dataset->frames(source->dataset, index, frame, loader->spec.pairs ? 2 : 1, own->image);
-}
-
-static size_t view_floats(const vmae_loader *loader)
-{
-    return (size_t)3 * (size_t)loader->size * (size_t)loader->size;
-}
-
-/* Room for records of a sample; what fails later leaves it unused, and ends the loader. */
-static int64_t take_room(vmae_loader *loader, entry *to, int64_t bytes)
-{
-    pthread_mutex_lock(&loader->lock);
-    const int64_t at = to->source_bytes;
-    to->source_bytes += bytes;
-    pthread_mutex_unlock(&loader->lock);
-    return at;
-}
-
-/* The views that were drawn of images, into their places in the batch: as floats or as records. */
-static vmae_status put_views(vmae_loader *loader, entry *to, int slot, const vmae_drawn *drawn,
-                             const vmae_image *const *images, worker *own)
-{
-    const int views = loader->spec.pairs ? 2 : 1;
-    int64_t bytes[2] = { 0 }, at = 0;
-    if (loader->spec.records) {
-        for (int i = 0; i < views; i++)
-            bytes[i] = vmae_view_record_bytes(&drawn[i].view, loader->size);
-        at = take_room(loader, to, bytes[0] + bytes[1]);
-    }
-    for (int i = 0; i < views; i++) {
-        const int64_t row = slot + (int64_t)i * to->count;
-        if (loader->spec.records) {
-            to->views[row] = drawn[i].view;
-            to->views[row].source = at;
-            VMAE_TRY(vmae_augment_pack(&drawn[i], images[i], &own->scratch, to->sources + at));
-            at += bytes[i];
-        } else {
-            VMAE_TRY(
-                vmae_augment_make(&drawn[i], images[i], &own->scratch, to->pixels + (size_t)row * view_floats(loader)));
-        }
-    }
-    return VMAE_OK;
-}
-
-/* Decodes sample `index` and augments it with the streams of (epoch, key). */
-static vmae_status produce(vmae_loader *loader, int source_number, uint32_t epoch, int64_t key, int64_t index,
-                           worker *own, entry *to, int slot)
-{
-    static const vmae_purpose purposes[2] = { VMAE_RNG_AUGMENT_1, VMAE_RNG_AUGMENT_2 };
-    const vmae_source *source = &loader->sources[source_number];
-    const vmae_dataset *dataset = source->dataset;
-    const uint64_t seed = seed_of(loader, source_number);
-    const bool video = dataset->media == VMAE_VIDEOS;
-    const vmae_image *const images[2] = { &own->image[0], &own->image[video] };
-    vmae_drawn drawn[2];
-    if (video) {
-        vmae_rng rng = vmae_rng_at(seed, VMAE_RNG_FRAMES, source->fixed_pairs ? 0 : epoch, (uint64_t)key);
-        VMAE_TRY(decode_clip(loader, source, &rng, index, own));
-    } else {
-        VMAE_TRY(dataset->image(dataset, index, loader->least[source_number], &own->image[0]));
-    }
-    for (int i = 0; i < (loader->spec.pairs ? 2 : 1); i++) {
-        vmae_rng rng = vmae_rng_at(seed, purposes[i], epoch, (uint64_t)key);
-        VMAE_TRY(vmae_augment_draw(&source->view[i], images[i]->height, images[i]->width, &rng, &drawn[i]));
-    }
-    return put_views(loader, to, slot, drawn, images, own);
-}
-
-/* produce(), where a failure of the system (a disk or file server that hiccups, no more open files) gets a few tries:
- * to replace a good sample because of it would change the run. */
-static vmae_status produce_patiently(vmae_loader *loader, int source, uint32_t epoch, int64_t key, int64_t index,
-                                     worker *own, entry *to, int slot)
-{
-    static const long pause_ms[] = { 50, 250, 1000 };
-    enum { PAUSES = sizeof pause_ms / sizeof *pause_ms };
-    vmae_status st = produce(loader, source, epoch, key, index, own, to, slot);
-    for (int i = 0; i < PAUSES && st == VMAE_EIO && !atomic_load(&loader->out_of_patience); i++) {
-        nanosleep(&(struct timespec){ pause_ms[i] / 1000, pause_ms[i] % 1000 * 1000000 }, NULL);
-        st = produce(loader, source, epoch, key, index, own, to, slot);
-    }
-    if (st != VMAE_EIO)
-        return st;
-    atomic_store(&loader->out_of_patience, true);
-    char reason[768];
-    snprintf(reason, sizeof reason, "%s", vmae_error());
-    return vmae_fail(st, "%s (tried again and again; mend that, then the same command goes on)", reason);
-}
-
-static void keep_failure(vmae_loader *loader, entry *to, int slot, vmae_status status)
-{
-    pthread_mutex_lock(&loader->lock);
-    if (to->status == VMAE_OK || slot < to->failed_slot) {
-        to->status = status;
-        to->failed_slot = slot;
-        snprintf(to->error, sizeof to->error, "%s", vmae_error());
-    }
-    pthread_mutex_unlock(&loader->lock);
-}
-
-static vmae_status keep_bad(vmae_loader *loader, entry *to, int slot, int attempt, const vmae_dataset *dataset,
-                            int64_t index)
-{
-    const vmae_bad_sample place = { .dataset = dataset, .index = index, .step = to->step };
-    pthread_mutex_lock(&loader->lock);
-    const vmae_status st = vmae_bad_batch_add(&to->bad, &place, slot, attempt);
-    pthread_mutex_unlock(&loader->lock);
-    return st;
-}
-
-/* Makes the sample of one ticket; a bad one is replaced by the next of its dataset, with the augmentation of its own
- * place. */
-static vmae_status make_sample(vmae_loader *loader, entry *to, int slot, worker *own)
-{
-    int number = 0;
-    while (slot >= loader->first_slot[number + 1])
-        number++;
-    const vmae_source *source = &loader->sources[number];
-    const vmae_dataset *dataset = source->dataset;
-    const int64_t place = slot - loader->first_slot[number];
-    uint32_t epoch;
-    int64_t key;
-    vmae_order_at(seed_of(loader, number), dataset->count, loader->spec.shuffle,
-                  (uint64_t)to->step * (uint64_t)source->batch + (uint64_t)place, &epoch, &key);
-    if (slot == 0)
-        to->epoch = epoch;
-    for (int64_t attempt = 0; attempt < dataset->count; attempt++) {
-        const int64_t index = (key + attempt) % dataset->count;
-        const vmae_status st = produce_patiently(loader, number, epoch, key, index, own, to, slot);
-        if (st == VMAE_OK) {
-            to->labels[slot] = dataset->label ? dataset->label(dataset, index) : -1;
-            to->index[slot] = index;
-            return VMAE_OK;
-        }
-        if (st != VMAE_EDATA) /* not the sample's fault: settings, the system, memory */
-            return st;
-        VMAE_TRY(keep_bad(loader, to, slot, attempt > INT32_MAX ? INT32_MAX : (int)attempt, dataset, index));
-        if (attempt >= loader->spec.bad_limit)
-            return VMAE_OK; /* these alone pass the limit: delivery will say so */
-    }
-    return vmae_fail_in(VMAE_EDATA, "not one of the %lld samples of %s can be read; the last",
-                        (long long)dataset->count, dataset->description);
-}
-
 /* ---- the threads ---- */
 
-static entry *entry_of(vmae_loader *loader, int64_t step)
+static loader_entry *entry_of(vmae_loader *loader, int64_t step)
 {
     return &loader->ring[(step - loader->spec.first_step) % loader->ring_count];
 }
 
 /* Takes the next ticket, waiting for room in the ring. NULL: there is nothing left to do. */
-static entry *take_ticket(vmae_loader *loader, int *slot)
+static loader_entry *take_ticket(vmae_loader *loader, int *slot)
 {
-    entry *taken = NULL;
+    loader_entry *taken = NULL;
     pthread_mutex_lock(&loader->lock);
     while (!loader->stopping && loader->ticket_step < loader->steps &&
            loader->ticket_step >= loader->oldest + loader->ring_count)
@@ -285,14 +54,25 @@ static entry *take_ticket(vmae_loader *loader, int *slot)
     return taken;
 }
 
+static void keep_failure(vmae_loader *loader, loader_entry *to, int slot, vmae_status status)
+{
+    pthread_mutex_lock(&loader->lock);
+    if (to->status == VMAE_OK || slot < to->failed_slot) {
+        to->status = status;
+        to->failed_slot = slot;
+        snprintf(to->error, sizeof to->error, "%s", vmae_error());
+    }
+    pthread_mutex_unlock(&loader->lock);
+}
+
 static void *work(void *context)
 {
     vmae_loader *loader = context;
-    worker own = { 0 };
-    entry *to;
+    loader_worker own = { 0 };
+    loader_entry *to;
     int slot;
     while ((to = take_ticket(loader, &slot))) {
-        const vmae_status st = make_sample(loader, to, slot, &own);
+        const vmae_status st = loader_make_sample(loader, to, slot, &own);
         if (st != VMAE_OK)
             keep_failure(loader, to, slot, st);
         pthread_mutex_lock(&loader->lock);
@@ -347,14 +127,14 @@ static vmae_status check_spec(const vmae_loader_spec *spec)
 }
 
 /* < 2^28 bytes each, of < 2^25 */
-static vmae_status allocate_views(const vmae_loader *loader, entry *made, size_t views)
+static vmae_status allocate_views(const vmae_loader *loader, loader_entry *made, size_t views)
 {
     if (loader->spec.records) {
         made->views = vmae_calloc(views, sizeof *made->views);
         made->sources = vmae_calloc(views, (size_t)vmae_view_record_most(loader->size));
         return made->views && made->sources ? VMAE_OK : VMAE_ENOMEM;
     }
-    made->pixels = vmae_calloc(views, view_floats(loader) * sizeof *made->pixels);
+    made->pixels = vmae_calloc(views, loader_view_floats(loader) * sizeof *made->pixels);
     return made->pixels ? VMAE_OK : VMAE_ENOMEM;
 }
 
@@ -372,7 +152,7 @@ static vmae_status allocate(vmae_loader *loader)
     int64_t batch = 0;
     for (int i = 0; i < spec->source_count; i++) {
         const vmae_augment *view = loader->sources[i].view;
-        const int least[2] = { least_side(&view[0]), spec->pairs ? least_side(&view[1]) : 1 };
+        const int least[2] = { loader_least_side(&view[0]), spec->pairs ? loader_least_side(&view[1]) : 1 };
         loader->least[i] = !least[0] || !least[1] ? 0 : least[0] > least[1] ? least[0] : least[1];
         batch += loader->sources[i].batch;
         if (batch > 1 << 24)
@@ -390,7 +170,7 @@ static vmae_status allocate(vmae_loader *loader)
     if (!loader->ring || !loader->threads)
         return VMAE_ENOMEM;
     for (int i = 0; i < loader->ring_count; i++) {
-        entry *made = &loader->ring[i];
+        loader_entry *made = &loader->ring[i];
         made->labels = vmae_calloc((size_t)batch, sizeof *made->labels);
         made->index = vmae_calloc((size_t)batch, sizeof *made->index);
         if (!made->labels || !made->index || allocate_views(loader, made, (size_t)batch * (spec->pairs ? 2 : 1)))
@@ -472,17 +252,17 @@ void vmae_loader_stop(vmae_loader *loader)
 
 /* ---- delivering ---- */
 
-/* Waits for the batch of next_step; called with the lock held. */
 /* Whether the batch of next_step is complete. Under the lock. */
-static bool is_ready(const vmae_loader *loader, const entry *from)
+static bool is_ready(const vmae_loader *loader, const loader_entry *from)
 {
     return loader->ticket_step >= loader->next_step &&
            (loader->ticket_step > loader->next_step || loader->ticket_slot > 0) && from->missing == 0;
 }
 
-static entry *wait_for(vmae_loader *loader)
+/* Waits for the batch of next_step; called with the lock held. */
+static loader_entry *wait_for(vmae_loader *loader)
 {
-    entry *from = entry_of(loader, loader->next_step);
+    loader_entry *from = entry_of(loader, loader->next_step);
     const double began = vmae_seconds();
     while (!is_ready(loader, from))
         pthread_cond_wait(&loader->ready, &loader->lock);
@@ -490,14 +270,14 @@ static entry *wait_for(vmae_loader *loader)
     return from;
 }
 
-static vmae_batch batch_of(const vmae_loader *loader, const entry *from)
+static vmae_batch batch_of(const vmae_loader *loader, const loader_entry *from)
 {
     const bool second = loader->spec.pairs && from->pixels;
     return (vmae_batch){ .step = from->step,
                          .count = from->count,
                          .epoch = from->epoch,
                          .view1 = from->pixels,
-                         .view2 = second ? from->pixels + (size_t)from->count * view_floats(loader) : NULL,
+                         .view2 = second ? from->pixels + (size_t)from->count * loader_view_floats(loader) : NULL,
                          .sources = from->sources,
                          .source_bytes = from->source_bytes,
                          .views = from->views,
@@ -509,7 +289,7 @@ const vmae_batch *vmae_loader_peek(vmae_loader *loader)
 {
     const vmae_batch *found = NULL;
     pthread_mutex_lock(&loader->lock);
-    const entry *from = entry_of(loader, loader->next_step);
+    const loader_entry *from = entry_of(loader, loader->next_step);
     if (loader->failed == VMAE_OK && loader->next_step < loader->steps && is_ready(loader, from) &&
         from->status == VMAE_OK) {
         loader->peeked = batch_of(loader, from);
@@ -534,7 +314,7 @@ vmae_status vmae_loader_next(vmae_loader *loader, const vmae_batch **batch)
         *batch = NULL;
         return VMAE_OK;
     }
-    entry *from = wait_for(loader);
+    loader_entry *from = wait_for(loader);
     vmae_status st = vmae_bad_list_add(&loader->bad, &from->bad);
     if (st == VMAE_OK && from->status != VMAE_OK)
         st = vmae_fail(from->status, "%s", from->error);
