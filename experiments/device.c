@@ -15,6 +15,12 @@ static void version_text(char *text, size_t size, const char *name, unsigned ver
              version & 255);
 }
 
+vmae_status vmae_record_algorithms(vmae_run *run, vmae_backend *be)
+{
+    const char *algorithms = be->algorithms(be);
+    return *algorithms ? vmae_run_fact(run, "algorithms", algorithms) : VMAE_OK;
+}
+
 vmae_status vmae_record_device(vmae_run *run, vmae_backend *be)
 {
     char threads[16], media[256] = "";
@@ -26,8 +32,7 @@ vmae_status vmae_record_device(vmae_run *run, vmae_backend *be)
     snprintf(media + used, sizeof media - used, ", libturbojpeg %s (headers)", VMAE_TURBOJPEG_VERSION);
     VMAE_TRY(vmae_run_fact(run, "device", be->description));
     VMAE_TRY(vmae_run_fact(run, "gpu", strcmp(be->name, "cpu") == 0 ? "none" : be->name));
-    if (*be->algorithms(be))
-        VMAE_TRY(vmae_run_fact(run, "algorithms", be->algorithms(be)));
+    VMAE_TRY(vmae_record_algorithms(run, be));
     VMAE_TRY(vmae_run_fact(run, "threads", threads));
     return vmae_run_fact(run, "media_libraries", media);
 }

@@ -22,6 +22,8 @@ void vmae_encoder_close(vmae_encoder *encoder);
 
 /* Puts the device, its threads and what computes and decodes on it into the attempt's record. Before vmae_run_begin. */
 vmae_status vmae_record_device(vmae_run *run, vmae_backend *be);
+/* Puts into it the algorithms for all that was planned on the device so far; again after every further plan. */
+vmae_status vmae_record_algorithms(vmae_run *run, vmae_backend *be);
 
 /* Journals the loader's bad samples from the *recorded'th on. Returns st, its sentence as it was, or what failed in
  * here if st is VMAE_OK. */

@@ -132,6 +132,8 @@ vmae_status vmae_extract_features(const vmae_encoder *encoder, const vmae_featur
     int64_t recorded = 0;
     vmae_features f = { .classes = pass->classes };
     vmae_status st = extractor_open(&x, encoder, &fitted);
+    if (st == VMAE_OK)
+        st = vmae_record_algorithms(run, encoder->be);
     if (st != VMAE_OK)
         goto done;
     f.dim = x.dim;

@@ -316,6 +316,7 @@ static vmae_status session_open(session *s, vmae_run *run)
     if (!s->x || !s->labels || !s->logits)
         return VMAE_ENOMEM;
     VMAE_TRY(find_state(s));
+    VMAE_TRY(vmae_record_algorithms(run, s->evaluation.encoder.be));
     VMAE_TRY(vmae_run_begin(run, s->first_epoch * s->epoch_steps));
     const vmae_feature_pass pass = vmae_evaluation_pass(&s->evaluation, s->config, false);
     return vmae_extract_features(&s->evaluation.encoder, &pass, run, &s->val);

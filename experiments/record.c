@@ -176,9 +176,11 @@ vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *descri
 vmae_status vmae_run_fact(vmae_run *run, const char *name, const char *value)
 {
     vmae_live_run *live = (vmae_live_run *)run;
+    const char *known = json_string_value(json_object_get(live->facts, name));
+    if (known && strcmp(known, value) == 0)
+        return VMAE_OK;
     json_object_set_new(live->facts, name, json_string(value));
-    return live->begun ? vmae_fail(VMAE_EINTERNAL, "%s: protocol %s learns of the machine after it has begun",
-                                   run->folder, run->protocol->name)
+    return live->begun ? write_event(run, json_pack("{s:s, s:{s:s}}", "type", "machine", "facts", name, value))
                        : VMAE_OK;
 }
 

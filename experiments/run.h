@@ -70,7 +70,8 @@ vmae_status vmae_run_skipped(vmae_run *run, const char *dataset, const char *sam
 /* A dataset's description and fingerprint, for the record: enters the "run" event. Before vmae_run_begin, or after it
  * (then the event is written again). */
 vmae_status vmae_run_dataset(vmae_run *run, const char *role, const char *description, const char *fingerprint);
-/* What the protocol knows of the machine ("threads", "gpu"): enters this attempt's event. Before vmae_run_begin. */
+/* What the protocol knows of the machine ("threads", "gpu"): enters this attempt's event; what it learns after
+ * vmae_run_begin has an event of its own. What was said already is not said again. */
 vmae_status vmae_run_fact(vmae_run *run, const char *name, const char *value);
 char *vmae_run_path(const vmae_run *run, const char *name); /* fresh memory */
 

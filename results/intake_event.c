@@ -106,6 +106,13 @@ static vmae_status take_attempt(vmae_intake *intake, json_t *event)
     return VMAE_OK;
 }
 
+static vmae_status take_machine(vmae_intake *intake, json_t *event)
+{
+    if (intake->attempt == 0)
+        return vmae_fail(VMAE_EDATA, "a \"machine\" event comes before the first attempt");
+    return take_members(intake, json_object_get(event, "facts"), INTAKE_MACHINE);
+}
+
 static vmae_status take_run(vmae_intake *intake, json_t *event)
 {
     const char *identity = text_of(event, "identity"), *protocol = text_of(event, "protocol");
@@ -177,6 +184,8 @@ vmae_status vmae_intake_event(vmae_intake *intake, const char *text, size_t coun
     vmae_status st = VMAE_OK;
     if (strcmp(type, "attempt") == 0)
         st = take_attempt(intake, event);
+    else if (strcmp(type, "machine") == 0)
+        st = take_machine(intake, event);
     else if (strcmp(type, "run") == 0)
         st = take_run(intake, event);
     else if (strcmp(type, "skipped") == 0)

@@ -10,6 +10,7 @@
  * Events have a "type":
  *   "attempt"   a process starts on this run: attempt (counted from 1), host, boot_id, pid, start_time (for people),
  *               start_seconds (since 1970), first_step, revision, machine {...}
+ *   "machine"   what the attempt learned of the machine after its start (more for machine {...}): facts {...}
  *   "run"       what the run is: identity, protocol, config {key: value text}, speed [keys that do not change the
  *               numbers], seed, parents [identity], fingerprints {...}, datasets {...}
  *   "skipped"   a bad sample: dataset, sample, reason

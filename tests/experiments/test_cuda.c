@@ -16,13 +16,15 @@ static bool no_standin(void)
     return true;
 }
 
-/* What the run's first event says of the machine. */
+/* What the run says of the machine: at first, or in its last word on it. */
 static const char *fact(const json_t *events, const char *name)
 {
-    const json_t *attempt = NULL;
+    const json_t *attempt = NULL, *later = NULL;
     CHECK(count_events(events, "attempt", &attempt) > 0);
-    const char *text = json_string_value(json_object_get(json_object_get(attempt, "machine"), name));
-    return text ? text : "";
+    count_events(events, "machine", &later);
+    const char *first = json_string_value(json_object_get(json_object_get(attempt, "machine"), name)),
+               *last = json_string_value(json_object_get(json_object_get(later, "facts"), name));
+    return last ? last : first ? first : "";
 }
 
 /* The losses of both runs, step by step, are within a share of each other. */
@@ -84,6 +86,15 @@ TEST(a_probe_on_the_stand_in_follows_the_cpu)
                "probe.optimizer=sgd", "probe.epochs=2", "probe.batch=64", "probe.warmup_epochs=1");
     CHECK_NEAR(final_metric(runs[0], "val_loss"), final_metric(runs[1], "val_loss"), 1e-3);
     CHECK_NEAR(final_metric(runs[0], "top1"), final_metric(runs[1], "top1"), 0.02);
+    RUN_OK("knn", "-R", here("knn-gpu"), "checkpoint=random", TINY_MODEL, TINY_LABELLED, "device=cuda:0",
+           "precision=f32");
+    const char *const planned[] = { runs[0], here("knn-gpu") };
+    for (int i = 0; i < 2; i++) { /* the encoder's algorithms are known late */
+        json_t *events = events_of(planned[i]);
+        CHECK_STR(fact(events, "algorithms"), "matmul");
+        CHECK_STR(fact(events, "algorithms"), "attention");
+        json_decref(events);
+    }
 }
 
 TEST(the_selftest_passes_on_the_stand_in)

@@ -140,6 +140,8 @@ static void write_eventful(const char *runs, const char *name)
         journal, "{\"type\":\"artefact\",\"kind\":\"checkpoint\",\"path\":\"last.st\",\"sha256\":\"00\",\"bytes\":7}"));
     synthetic_end(journal, "interrupted", "signal", 10);
     synthetic_attempt(journal, &run, 2, 6); /* steps 7 to 10 are taken back */
+    CHECK_OK(vmae_journal_event(journal, "{\"type\":\"machine\",\"facts\":{\"algorithms\":\"one\"}}"));
+    CHECK_OK(vmae_journal_event(journal, "{\"type\":\"machine\",\"facts\":{\"algorithms\":\"one, two\"}}"));
     for (int step = 7; step <= 9; step++)
         CHECK_OK(vmae_journal_metrics(journal, step, (vmae_metric[]){ { "loss", 20.0 - step }, { "top1", 0.5 } }, 2));
     CHECK_OK(vmae_journal_metrics(journal, 9, (vmae_metric[]){ { "loss", 3.5 } }, 1));  /* said again */
@@ -168,6 +170,10 @@ TEST(a_resumed_attempt_supersedes_rows_but_keeps_them)
     CHECK_EQ(integer(store, "SELECT valid_to FROM attempts WHERE attempt = 1"), 6);
     CHECK_EQ(integer(store, "SELECT count(*) FROM skipped_samples"), 1);
     CHECK_EQ(integer(store, "SELECT count(*) FROM artefacts WHERE bytes = 7"), 1);
+    CHECK_EQ(integer(store, "SELECT count(*) FROM machine_facts WHERE name = 'algorithms' AND value = 'one, two' AND "
+                            "attempt = 2"),
+             1);
+    CHECK_EQ(integer(store, "SELECT count(*) FROM machine_facts WHERE name = 'algorithms'"), 1);
     CHECK_EQ(integer(store, "SELECT count(*) FROM runs WHERE status = 'diverged' AND message = 'loss is not finite' "
                             "AND last_step = 12"),
              1);
