@@ -52,7 +52,7 @@ struct vmae_node {
     const vmae_rule *rule;
     int number, inputs, outputs;
     vmae_tensor *in[VMAE_NODE_INPUTS], *out[VMAE_NODE_OUTPUTS]; /* optional ones are NULL */
-    int64_t size[6];                                            /* the rule's own: sizes, counts, flags */
+    int64_t size[9];                                            /* the rule's own: sizes, counts, flags */
     float scalar[4];                                            /* the rule's own: eps, temperature, ... */
     int in_place;     /* out[0] may lie in in[in_place]'s memory if that dies here; -1: never */
     bool host;        /* its rule waits for the device: a graph that holds it is not recorded */

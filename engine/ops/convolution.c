@@ -2,38 +2,21 @@
 #include "engine/ops/ops.h"
 #include "engine/ops/rule.h"
 
-enum { HEIGHT, WIDTH, STRIDE, PAD };
+#include <string.h>
 
-/* x [B, H, W, C] and w [N, k, k, C], of which a gradient's node has one or neither: `in` channels, `out` of them. */
-static vmae_convolution_shape shape_of(const vmae_node *node, vmae_type type, int64_t batch, int64_t in, int64_t out,
-                                       int64_t kernel)
+enum { BATCH, HEIGHT, WIDTH, IN, OUT, KERNEL, STRIDE, PAD, PASS, SIZES }; /* size[] */
+
+static vmae_convolution_shape shape_of(const vmae_node *node)
 {
     const int64_t *s = node->size;
-    return (vmae_convolution_shape){ type, batch, s[HEIGHT], s[WIDTH], in, out, kernel, s[STRIDE], s[PAD] };
+    return (vmae_convolution_shape){ node->in[0]->type, s[BATCH],  s[HEIGHT], s[WIDTH], s[IN], s[OUT],
+                                     s[KERNEL],         s[STRIDE], s[PAD] };
 }
 
-static vmae_convolution_shape forward_shape(const vmae_node *node)
+/* Of all three directions: each reads two of x, w and y, and writes the third. */
+static vmae_cost cost_of(const vmae_node *node)
 {
-    const int64_t *x = node->in[0]->shape.dim, *w = node->in[1]->shape.dim;
-    return shape_of(node, node->in[0]->type, x[0], x[3], w[0], w[1]);
-}
-
-/* Inputs dy, w. */
-static vmae_convolution_shape data_shape(const vmae_node *node)
-{
-    const int64_t *dy = node->in[0]->shape.dim, *w = node->in[1]->shape.dim;
-    return shape_of(node, node->in[0]->type, dy[0], w[3], w[0], w[1]);
-}
-
-/* Inputs dy, x; output dw. */
-static vmae_convolution_shape filter_shape(const vmae_node *node)
-{
-    const int64_t *dy = node->in[0]->shape.dim, *x = node->in[1]->shape.dim;
-    return shape_of(node, node->in[0]->type, dy[0], x[3], dy[3], node->out[0]->shape.dim[1]);
-}
-
-static vmae_cost cost_of(const vmae_convolution_shape *s)
-{
+    const vmae_convolution_shape shape = shape_of(node), *s = &shape;
     const double pixels = (double)(s->batch * vmae_convolved(s, s->height) * vmae_convolved(s, s->width));
     const double weights = (double)(s->out * s->kernel * s->kernel * s->in);
     const double in = (double)(s->batch * s->height * s->width * s->in);
@@ -41,83 +24,51 @@ static vmae_cost cost_of(const vmae_convolution_shape *s)
                         .bytes = (in + pixels * (double)s->out + weights) * (double)vmae_type_size(s->type) };
 }
 
-/* ---- dx ---- */
-
-static vmae_status data_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
+static vmae_status prepare(vmae_backend *be, vmae_node *node, bool accumulates)
 {
     (void)accumulates;
-    const vmae_convolution_shape shape = data_shape(node);
-    return be->kernels->convolution_prepare(be, &shape, VMAE_CONVOLUTION_DATA, &node->scratch_bytes);
+    const vmae_convolution_shape shape = shape_of(node);
+    return be->kernels->convolution_prepare(be, &shape, (vmae_convolution_pass)node->size[PASS], &node->scratch_bytes);
 }
 
+/* dx of dy, w */
 static vmae_status data_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const vmae_convolution_shape shape = data_shape(node);
+    const vmae_convolution_shape shape = shape_of(node);
     return be->kernels->convolution_data_grad(be, node->out[0]->data, node->scratch, node->in[0]->data,
                                               node->in[1]->data, &shape);
 }
 
-static vmae_cost data_cost(const vmae_node *node)
-{
-    const vmae_convolution_shape shape = data_shape(node);
-    return cost_of(&shape);
-}
+static const vmae_rule convolution_data = { "convolution_data", data_run, NULL, prepare, cost_of };
 
-static const vmae_rule convolution_data = { "convolution_data", data_run, NULL, data_prepare, data_cost };
-
-/* ---- dw ---- */
-
-static vmae_status filter_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
-{
-    (void)accumulates;
-    const vmae_convolution_shape shape = filter_shape(node);
-    return be->kernels->convolution_prepare(be, &shape, VMAE_CONVOLUTION_FILTER, &node->scratch_bytes);
-}
-
+/* dw of dy, x */
 static vmae_status filter_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
-    const vmae_convolution_shape shape = filter_shape(node);
+    const vmae_convolution_shape shape = shape_of(node);
     return be->kernels->convolution_filter_grad(be, node->out[0]->data, node->scratch, node->in[0]->data,
                                                 node->in[1]->data, &shape, accumulate);
 }
 
-static vmae_cost filter_cost(const vmae_node *node)
-{
-    const vmae_convolution_shape shape = filter_shape(node);
-    return cost_of(&shape);
-}
+static const vmae_rule convolution_filter = { "convolution_filter", filter_run, NULL, prepare, cost_of };
 
-static const vmae_rule convolution_filter = { "convolution_filter", filter_run, NULL, filter_prepare, filter_cost };
-
-/* ---- y ---- */
-
-static vmae_status convolution_prepare(vmae_backend *be, vmae_node *node, bool accumulates)
-{
-    (void)accumulates;
-    const vmae_convolution_shape shape = forward_shape(node);
-    return be->kernels->convolution_prepare(be, &shape, VMAE_CONVOLUTION, &node->scratch_bytes);
-}
-
+/* y of x, w */
 static vmae_status convolution_run(vmae_backend *be, const vmae_node *node, bool accumulate)
 {
     (void)accumulate;
-    const vmae_convolution_shape shape = forward_shape(node);
+    const vmae_convolution_shape shape = shape_of(node);
     return be->kernels->convolution(be, node->out[0]->data, node->scratch, node->in[0]->data, node->in[1]->data,
                                     &shape);
 }
 
-static vmae_cost convolution_cost(const vmae_node *node)
+static vmae_node *record_grad(vmae_graph *g, vmae_convolution_pass pass, const vmae_node *of, vmae_tensor *other)
 {
-    const vmae_convolution_shape shape = forward_shape(node);
-    return cost_of(&shape);
-}
-
-static vmae_node *record_grad(vmae_graph *g, const vmae_rule *rule, const vmae_node *of, vmae_tensor *other)
-{
+    const vmae_rule *rule = pass == VMAE_CONVOLUTION_DATA ? &convolution_data : &convolution_filter;
     vmae_node *node = vmae_record(g, rule, 2, (vmae_tensor *[]){ of->out[0]->gradient, other });
-    for (int i = 0; node && i <= PAD; i++)
-        node->size[i] = of->size[i];
+    if (node) {
+        memcpy(node->size, of->size, SIZES * sizeof *node->size);
+        node->size[PASS] = pass;
+    }
     return node;
 }
 
@@ -125,13 +76,12 @@ static void convolution_backward(vmae_graph *g, vmae_node *node)
 {
     vmae_tensor *x = node->in[0], *w = node->in[1];
     if (vmae_wants(w))
-        vmae_param_gradient(g, record_grad(g, &convolution_filter, node, x), w);
+        vmae_param_gradient(g, record_grad(g, VMAE_CONVOLUTION_FILTER, node, x), w);
     if (vmae_wants(x))
-        vmae_add_gradient(g, x, vmae_result(g, record_grad(g, &convolution_data, node, w), x->type, x->shape));
+        vmae_add_gradient(g, x, vmae_result(g, record_grad(g, VMAE_CONVOLUTION_DATA, node, w), x->type, x->shape));
 }
 
-static const vmae_rule convolution = { "convolution", convolution_run, convolution_backward, convolution_prepare,
-                                       convolution_cost };
+static const vmae_rule convolution = { "convolution", convolution_run, convolution_backward, prepare, cost_of };
 
 vmae_tensor *vmae_convolution(vmae_graph *g, vmae_tensor *x, vmae_tensor *w, int64_t stride, int64_t pad)
 {
@@ -148,10 +98,10 @@ vmae_tensor *vmae_convolution(vmae_graph *g, vmae_tensor *x, vmae_tensor *w, int
     vmae_node *node = vmae_record(g, &convolution, 2, (vmae_tensor *[]){ x, w });
     if (!node)
         return NULL;
-    node->size[HEIGHT] = dim[1];
-    node->size[WIDTH] = dim[2];
-    node->size[STRIDE] = stride;
-    node->size[PAD] = pad;
+    const int64_t sizes[SIZES] = {
+        dim[0], dim[1], dim[2], dim[3], filter[0], filter[1], stride, pad, VMAE_CONVOLUTION
+    };
+    memcpy(node->size, sizes, sizeof sizes);
     return vmae_result(g, node, x->type,
                        VMAE_SHAPE(dim[0], vmae_convolved(&shape, dim[1]), vmae_convolved(&shape, dim[2]), filter[0]));
 }
