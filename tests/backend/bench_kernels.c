@@ -152,6 +152,14 @@ static void bench_typed(const vmae_kernels *k, vmae_backend *be, vmae_type type,
     BENCH("attention_grad 17 x 32", 2.5 * tiny, "GFLOP/s",
           k->attention_grad(be, x->d, NULL, x->b, x->a, x->c, x->small, &SHAPE(type, 128, 17, 6, 32)));
 
+    const vmae_convolution_shape convolved = { type, BATCH, 56, 56, 64, 64, 3, 1, 1 };
+    const double convolution = 2.0 * BATCH * 56 * 56 * 64 * 64 * 9;
+    BENCH("convolution", convolution, "GFLOP/s", k->convolution(be, x->c, NULL, x->a, x->b, &convolved));
+    BENCH("convolution_data_grad", convolution, "GFLOP/s",
+          k->convolution_data_grad(be, x->c, NULL, x->a, x->b, &convolved));
+    BENCH("convolution_filter_grad", convolution, "GFLOP/s",
+          k->convolution_filter_grad(be, x->d, NULL, x->a, x->b, &convolved, false));
+
     BENCH("batch_norm", 2 * project * size, "GB/s",
           k->batch_norm(be, x->c, mean, rstd, x->small + 131072, x->small + 196608, x->a, x->w, x->v, type,
                         PROJECT_ROWS, PROJECT, 2, 1e-5f, 0.1f, true));
