@@ -7,8 +7,7 @@
 #include "engine/model/model.h"
 
 /* Each ended by a name of NULL. */
-extern const vmae_option
-    vmae_common_options[]; /* seed, device, precision, threads, data_root, augment.on, loader.*, log.* */
+extern const vmae_option vmae_common_options[];   /* seed, device, threads, data_root, loader.* and the like */
 extern const vmae_option vmae_model_options[];    /* model.* */
 extern const vmae_option vmae_pretrain_options[]; /* data.*, frames.*, augment.*, loss.*, train.*, monitor.* */
 extern const vmae_option vmae_eval_options[];     /* checkpoint, parent, features.*, dataset.*: what probe, knn share */

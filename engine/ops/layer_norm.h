@@ -1,6 +1,4 @@
-/* layer_norm.h -- lets a linear layer take from the norm's gradient what that has in its registers. Private to
- * engine/ops.
- */
+/* layer_norm.h -- lets a linear layer take from a norm's gradient what that has in registers. Private to engine/ops. */
 #ifndef VMAE_OPS_LAYER_NORM_H
 #define VMAE_OPS_LAYER_NORM_H
 
