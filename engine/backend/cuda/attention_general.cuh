@@ -80,22 +80,6 @@ static __device__ __forceinline__ void load_panel(float *to, const T *x, int64_t
     }
 }
 
-/* Among the eight lanes of a row. */
-static __device__ __forceinline__ float lanes_sum(float x)
-{
-#pragma unroll
-    for (int i = 4; i > 0; i /= 2)
-        x += __shfl_xor_sync(0xFFFFFFFFu, x, i);
-    return x;
-}
-static __device__ __forceinline__ float lanes_max(float x)
-{
-#pragma unroll
-    for (int i = 4; i > 0; i /= 2)
-        x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, i));
-    return x;
-}
-
 /* product[r][j] = row group * ROWS + r of a . row lane + 8 j of b. The same order of terms wherever a score is
  * computed: the gradient finds the same scores as the forward pass, bit by bit. */
 template <int ROWS>
@@ -236,7 +220,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS) attention_kernel(T *out, floa
                 if (at + lane + 8 * j < view.tokens)
                     highest = fmaxf(highest, p[r][j]);
             }
-            highest = fmaxf(top[r], lanes_max(highest));
+            highest = fmaxf(top[r], lanes_max<8>(highest));
             const float correction = expf((top[r] - highest) * view.scale);
             top[r] = highest;
             sum[r] *= correction;
@@ -257,7 +241,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS) attention_kernel(T *out, floa
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const int token = first + group * ROWS + r;
-        const float total = lanes_sum(sum[r]);
+        const float total = lanes_sum<8>(sum[r]);
         if (token < view.tokens) {
             write_row<WIDTH>(out + view.out_at(task) + token * view.out_step(), result[r], 1.0f / total, lane,
                              view.width);
@@ -297,7 +281,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
             for (int i = lane; i < view.width; i += 8)
                 sum = fmaf(gradient[(group * ROWS + r) * stride + i],
                            to_float(out[view.out_at(task) + token * out_step + i]), sum);
-        row_delta[r] = lanes_sum(sum);
+        row_delta[r] = lanes_sum<8>(sum);
         row_lse[r] = inside ? lse[task * view.tokens + token] : 0.0f;
         if (inside && lane == 0)
             delta[task * view.tokens + token] = row_delta[r];

@@ -106,20 +106,8 @@ static __device__ __forceinline__ void put_results(bf16 *to, const float (&resul
     }
 }
 
-/* A row lies in four lanes. */
-static __device__ __forceinline__ float quad_sum(float x)
-{
-    x += __shfl_xor_sync(0xFFFFFFFFu, x, 2);
-    return x + __shfl_xor_sync(0xFFFFFFFFu, x, 1);
-}
-static __device__ __forceinline__ float quad_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 2));
-    return fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 1));
-}
-
 /* One step of a warp's 16 queries over up to STEP_KEYS of `valid` keys. top and sum: of rows l/4 and l/4 + 8, in units
- * of log 2. */
+ * of log 2; a row lies in four lanes. */
 template <int WIDTH>
 static __device__ __forceinline__ void attend(float (&result)[WIDTH / 8][4], float (&top)[2], float (&sum)[2],
                                               const unsigned (&query)[WIDTH / 16][4], const bf16 *key,
@@ -151,7 +139,7 @@ static __device__ __forceinline__ void attend(float (&result)[WIDTH / 8][4], flo
             for (int e = 0; e < 2; e++)
                 if (8 * n + lane % 4 * 2 + e < valid)
                     highest = fmaxf(highest, score[n][2 * half + e]);
-        highest = fmaxf(top[half], quad_max(highest));
+        highest = fmaxf(top[half], lanes_max<4>(highest));
         factor[half] = exp2f((top[half] - highest) * scale);
         top[half] = highest;
         float part = 0.0f;
@@ -227,7 +215,7 @@ __global__ void __launch_bounds__(32 * TENSOR_WARPS, 1)
                     attend<WIDTH>(result, top, sum, query, key + from * stride, value + from * stride, valid - from,
                                   view.scale * LOG2_E, lane);
         }
-        const float total0 = quad_sum(sum[0]), total1 = quad_sum(sum[1]);
+        const float total0 = lanes_sum<4>(sum[0]), total1 = lanes_sum<4>(sum[1]);
         __syncwarp();
         put_results<WIDTH>(mine, result, 1.0f / total0, 1.0f / total1, lane);
         __syncwarp();
@@ -281,9 +269,7 @@ static __device__ __forceinline__ void load_queries(bf16 *query, bf16 *gradient,
                 *reinterpret_cast<uint4 *>(gradient + r * stride + column) = of_dout;
             }
         }
-#pragma unroll
-        for (int i = lanes / 2; i > 0; i /= 2)
-            sum += __shfl_xor_sync(0xFFFFFFFFu, sum, i);
+        sum = lanes_sum<lanes>(sum);
         if (threadIdx.x % lanes == 0) {
             row_delta[r] = sum;
             row_lse[r] = r < count ? lse[r] * LOG2_E : 0.0f;

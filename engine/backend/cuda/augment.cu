@@ -199,14 +199,6 @@ __global__ void __launch_bounds__(THREADS)
 
 /* ---- finish ---- */
 
-__device__ __forceinline__ long long warp_sum_of(long long x)
-{
-#pragma unroll
-    for (int i = 16; i > 0; i /= 2)
-        x += __shfl_xor_sync(0xFFFFFFFFu, x, i);
-    return x;
-}
-
 /* From the sums of a view's tiles, what its step needs to know that sees the whole image. A warp a view. */
 __global__ void __launch_bounds__(32)
     see_views_kernel(of_image *seen, const int4 *sums, const vmae_view *views, int tiles, int size)
@@ -223,9 +215,9 @@ __global__ void __launch_bounds__(32)
         g += s.y;
         b += s.z;
     }
-    r = warp_sum_of(r);
-    g = warp_sum_of(g);
-    b = warp_sum_of(b);
+    r = warp_sum(r);
+    g = warp_sum(g);
+    b = warp_sum(b);
     if (threadIdx.x != 0)
         return;
     const int64_t count = (int64_t)size * size;

@@ -1,5 +1,5 @@
-/* device.cuh -- what kernels share: 16-byte accesses of either type, sums over warps and blocks in a fixed order, loops
- * over a grid. Private to backend/cuda.
+/* device.cuh -- what kernels share: 16-byte accesses of either type, sums over warps and blocks in a fixed order, the
+ * blocks of a grid. Private to backend/cuda.
  *
  * bf16 is for storage: a value is loaded, widened to float, computed with, rounded to nearest even and stored. No float
  * atomics: the same bits every time. Kernels are templates over the type (float or __nv_bfloat16) and are launched
@@ -137,19 +137,28 @@ static __device__ __forceinline__ void store_n(T *y, const float (&from)[N])
 
 /* ---- sums and maxima; every lane gets the result; a fixed order ---- */
 
-static __device__ __forceinline__ float warp_sum(float x)
+/* Among LANES neighbouring lanes, a power of two; all lanes of the warp call it. */
+template <int LANES, class T> static __device__ __forceinline__ T lanes_sum(T x)
 {
 #pragma unroll
-    for (int i = 16; i > 0; i /= 2)
+    for (int i = LANES / 2; i > 0; i /= 2)
         x += __shfl_xor_sync(0xFFFFFFFFu, x, i);
     return x;
 }
-static __device__ __forceinline__ float warp_max(float x)
+template <int LANES> static __device__ __forceinline__ float lanes_max(float x)
 {
 #pragma unroll
-    for (int i = 16; i > 0; i /= 2)
+    for (int i = LANES / 2; i > 0; i /= 2)
         x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, i));
     return x;
+}
+template <class T> static __device__ __forceinline__ T warp_sum(T x)
+{
+    return lanes_sum<32>(x);
+}
+static __device__ __forceinline__ float warp_max(float x)
+{
+    return lanes_max<32>(x);
 }
 /* Over a block of THREADS (a multiple of 32, at most 1024). `shared`: THREADS/32 floats that nobody else uses; all
  * threads call it; it ends with a barrier behind which `shared` is free again. */
