@@ -67,19 +67,6 @@ static __device__ __forceinline__ void refuse_label(cuda_fault *fault, int64_t r
     fault->limit = (int32_t)classes;
 }
 
-/* A running log-sum-exp: log of the sum is top + log(sum). A NaN ends up in the sum. */
-typedef struct log_sum {
-    float top, sum;
-} log_sum;
-
-static __device__ __forceinline__ void log_sum_add(log_sum *to, float x)
-{
-    const float e = expf(-fabsf(x - to->top));
-    const bool above = x > to->top;
-    to->sum = above ? to->sum * e + 1.0f : to->sum + e;
-    to->top = above ? x : to->top;
-}
-
 static __device__ __forceinline__ float block_max(float x, float *shared)
 {
     x = warp_max(x);

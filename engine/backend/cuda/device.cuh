@@ -179,6 +179,20 @@ template <int THREADS> static __device__ __forceinline__ float block_sum(float x
     return total;
 }
 
+/* A running log-sum-exp: log of the sum is top + log(sum). It begins with { -INFINITY, 0 }. A NaN ends up in the sum.
+ */
+typedef struct log_sum {
+    float top, sum;
+} log_sum;
+
+static __device__ __forceinline__ void log_sum_add(log_sum *to, float x)
+{
+    const float e = expf(-fabsf(x - to->top));
+    const bool above = x > to->top;
+    to->sum = above ? to->sum * e + 1.0f : to->sum + e;
+    to->top = above ? x : to->top;
+}
+
 static inline int cuda_blocks(int64_t work, int64_t per_block)
 {
     const int64_t blocks = (work + per_block - 1) / per_block;

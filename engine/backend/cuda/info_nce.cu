@@ -110,37 +110,24 @@ static __device__ __forceinline__ void nce_products(float (&s)[HIGH][S::WIDTH], 
     }
 }
 
-/* A running log-sum-exp: log of the sum is top + log(sum). A NaN ends up in the sum. */
-typedef struct nce_lse {
-    float top, sum;
-} nce_lse;
-
-static __device__ __forceinline__ void nce_add(nce_lse *lse, float s)
-{
-    const float e = expf(-fabsf(s - lse->top));
-    const bool above = s > lse->top;
-    lse->sum = above ? lse->sum * e + 1.0f : lse->sum + e;
-    lse->top = above ? s : lse->top;
-}
-
-static __device__ __forceinline__ nce_lse nce_merge(nce_lse a, nce_lse b)
+static __device__ __forceinline__ log_sum nce_merge(log_sum a, log_sum b)
 {
     const float top = fmaxf(a.top, b.top); /* equal: not even where both are empty is anything subtracted */
     const float from_a = a.top == top ? 1.0f : expf(a.top - top), from_b = b.top == top ? 1.0f : expf(b.top - top);
-    return nce_lse{ top, a.sum * from_a + b.sum * from_b };
+    return log_sum{ top, a.sum * from_a + b.sum * from_b };
 }
 
-static __device__ __forceinline__ nce_lse nce_warp_merge(nce_lse x)
+static __device__ __forceinline__ log_sum nce_warp_merge(log_sum x)
 {
 #pragma unroll
     for (int i = 16; i > 0; i /= 2)
-        x = nce_merge(x, nce_lse{ __shfl_xor_sync(0xFFFFFFFFu, x.top, i), __shfl_xor_sync(0xFFFFFFFFu, x.sum, i) });
+        x = nce_merge(x, log_sum{ __shfl_xor_sync(0xFFFFFFFFu, x.top, i), __shfl_xor_sync(0xFFFFFFFFu, x.sum, i) });
     return x;
 }
 
 /* Takes a tile's products into the sums of the thread's rows. */
 template <class S>
-static __device__ __forceinline__ void nce_take(nce_lse (&all)[HIGH], nce_lse (&positive)[HIGH],
+static __device__ __forceinline__ void nce_take(log_sum (&all)[HIGH], log_sum (&positive)[HIGH],
                                                 const float (&s)[HIGH][S::WIDTH], const int (&phase)[HIGH],
                                                 const nce_input &in, int i, int k0)
 {
@@ -154,9 +141,9 @@ static __device__ __forceinline__ void nce_take(nce_lse (&all)[HIGH], nce_lse (&
         for (int r = 0; r < HIGH; r++) {
             if (k == i + r)
                 continue;
-            nce_add(&all[r], s[r][c] * in.scale);
+            log_sum_add(&all[r], s[r][c] * in.scale);
             if (k_phase == phase[r])
-                nce_add(&positive[r], s[r][c] * in.scale);
+                log_sum_add(&positive[r], s[r][c] * in.scale);
         }
     }
 }
@@ -167,12 +154,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
 {
     __shared__ __align__(16) float tiles[S::TILES];
     int high, wide, phase[HIGH];
-    nce_lse all[HIGH], positive[HIGH];
+    log_sum all[HIGH], positive[HIGH];
     nce_place<S>(&high, &wide);
     const int i0 = (int)blockIdx.x * S::ROWS, i = i0 + high * HIGH;
 #pragma unroll
     for (int r = 0; r < HIGH; r++) {
-        all[r] = positive[r] = nce_lse{ -INFINITY, 0.0f };
+        all[r] = positive[r] = log_sum{ -INFINITY, 0.0f };
         phase[r] = (int)((unsigned)(i + r) % (unsigned)in.period);
     }
     for (int k0 = 0; k0 < in.rows; k0 += S::COLS) {
@@ -190,12 +177,12 @@ static __global__ void __launch_bounds__(THREADS, 2)
     }
     __syncthreads();
     for (int row = (int)threadIdx.x / 32; row < S::ROWS && i0 + row < in.rows; row += THREADS / 32) {
-        nce_lse a = { -INFINITY, 0.0f }, p = { -INFINITY, 0.0f };
+        log_sum a = { -INFINITY, 0.0f }, p = { -INFINITY, 0.0f };
         for (int at = (int)threadIdx.x % 32; at < S::ACROSS; at += 32) {
             float both[4];
             load_vector(both, tiles + 4 * (row * S::ACROSS + at));
-            a = nce_merge(a, nce_lse{ both[0], both[1] });
-            p = nce_merge(p, nce_lse{ both[2], both[3] });
+            a = nce_merge(a, log_sum{ both[0], both[1] });
+            p = nce_merge(p, log_sum{ both[2], both[3] });
         }
         a = nce_warp_merge(a);
         p = nce_warp_merge(p);
