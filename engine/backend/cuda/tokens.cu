@@ -3,7 +3,7 @@
  *
  * Rows are copied by a warp each, 16 bytes a lane where the width allows. Sums over the batch: every thread adds few
  * rows, a block adds its threads' sums in a fixed order, a second kernel the blocks'. */
-#include "engine/backend/cuda/device.cuh"
+#include "engine/backend/cuda/column_sum.cuh"
 
 enum { RANK_THREADS = 256, ROW_WARPS = 8, SUM_WARPS = 8, PLACE_THREADS = 128 };
 
@@ -308,7 +308,7 @@ static __global__ void mask_token_grad_kernel(float *scratch, const T *dy, const
 {
     __shared__ float shared[W][SUM_WARPS][32];
     const int64_t column = ((int64_t)blockIdx.y * 32 + threadIdx.x) * W;
-    const int64_t first = batch * blockIdx.x / gridDim.x, last = batch * (blockIdx.x + 1) / gridDim.x;
+    const int64_t first = part_row(batch, blockIdx.x, gridDim.x), last = part_row(batch, blockIdx.x + 1, gridDim.x);
     float sum[W] = {};
     for (int64_t b = first; column < d && b < last; b++) {
         const T *from = dy + (b * (1 + patches) + 1) * d + column;
@@ -326,22 +326,6 @@ static __global__ void mask_token_grad_kernel(float *scratch, const T *dy, const
         sum[k] = sum_warps(sum[k], shared[k]);
     if (threadIdx.y == 0 && column < d)
         store_n<W, WHOLE>(scratch + blockIdx.x * d + column, sum);
-}
-
-/* sum[d] (+)= the parts, by columns; a warp adds every SUM_WARPS-th part. */
-static __global__ void sum_parts_kernel(float *sum, const float *scratch, int parts, int64_t d, bool accumulate)
-{
-    __shared__ float shared[SUM_WARPS][32];
-    const int64_t column = (int64_t)blockIdx.x * 32 + threadIdx.x;
-    float mine = 0.0f;
-    if (column < d) {
-#pragma unroll 4
-        for (int part = (int)threadIdx.y; part < parts; part += SUM_WARPS)
-            mine += scratch[part * d + column];
-    }
-    const float total = sum_warps(mine, shared);
-    if (threadIdx.y == 0 && column < d)
-        give(sum, column, total, accumulate);
 }
 
 template <int W, class T>
@@ -368,9 +352,7 @@ static vmae_status unshuffle_tokens_grad(vmae_backend *be, T *dx, float *dmask_t
     else
         launch_mask_token_grad<1>(be, scratch, dy, ids_shuffle, batch, keep, patches, d);
     VMAE_TRY(CUDA_LAUNCHED("mask_token_grad_kernel"));
-    LAUNCH(sum_parts_kernel, cuda_blocks(d, 32), dim3(32, SUM_WARPS), 0, cuda_stream(be), dmask_token, scratch,
-           be->sum_blocks, d, accumulate);
-    return CUDA_LAUNCHED("sum_parts_kernel");
+    return cuda_sum_parts(be, dmask_token, NULL, scratch, be->sum_blocks, d, d, accumulate);
 }
 
 extern "C" vmae_status cuda_unshuffle_tokens_grad(vmae_backend *be, void *dx, float *dmask_token, float *scratch,
