@@ -26,7 +26,7 @@ typedef struct cudnn_gpu {
 /* json: the 23 keys of CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, each the device attribute of that name. */
 vmae_status cudnn_gpu_described(cudnn_gpu *gpu, const char *json);
 
-enum { CUDNN_GRAPH_DESCRIPTORS = 256, CUDNN_GRAPH_OPERATIONS = 32, CUDNN_GRAPH_TENSORS = 16 };
+enum { CUDNN_GRAPH_DESCRIPTORS = 256, CUDNN_GRAPH_OPERATIONS = 32 };
 
 typedef struct cudnn_graph {
     cudnn_desc made[CUDNN_GRAPH_DESCRIPTORS], operations[CUDNN_GRAPH_OPERATIONS];

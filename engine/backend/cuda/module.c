@@ -3,7 +3,6 @@
 
 #include "engine/backend/cuda/cuda.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,16 +27,6 @@ vmae_status vmae_fail_in(vmae_status status, const char *format, ...)
     va_end(arguments);
     snprintf(sentence, sizeof sentence, "%s", program->error());
     return vmae_fail(status, "%s: %s", place, sentence);
-}
-
-vmae_status vmae_fail_errno(int errno_value, const char *format, ...)
-{
-    char what[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(what, sizeof what, format, arguments);
-    va_end(arguments);
-    return vmae_fail(errno_value == ENOMEM ? VMAE_ENOMEM : VMAE_EIO, "%s: %s", what, strerror(errno_value));
 }
 
 const char *vmae_error(void)
