@@ -195,19 +195,18 @@ enum {
     SHORT_TOKENS = 64
 }; /* forward, up to here the own kernels are wanted: cuDNN works in tiles of 64 or 128 tokens */
 
-cuda_attention_way cuda_attention_choice(const vmae_attention_shape *shape, bool grad)
+bool cuda_attention_wants_cudnn(const vmae_attention_shape *shape, bool grad)
 {
     if (shape->type != VMAE_BF16 || shape->width % 8)
-        return CUDA_ATTENTION_OWN;
+        return false;
     const char *wanted = getenv("VICMAE_ATTENTION");
     if (wanted && strcmp(wanted, "own") == 0)
-        return CUDA_ATTENTION_OWN;
+        return false;
     if (wanted && strcmp(wanted, "cudnn") == 0)
-        return CUDA_ATTENTION_CUDNN;
+        return true;
     /* Seen on an H100, 512 images: the gradient of 197 x 32 by own kernels takes two thirds of cuDNN's time, which
      * writes and reads dS; forward it is cuDNN that does. */
-    const bool own = grad ? tensor_takes(shape, grad) : shape->tokens <= SHORT_TOKENS;
-    return own ? CUDA_ATTENTION_OWN : CUDA_ATTENTION_CUDNN;
+    return grad ? !tensor_takes(shape, true) : shape->tokens > SHORT_TOKENS;
 }
 
 static vmae_status check_shape(const vmae_attention_shape *s)

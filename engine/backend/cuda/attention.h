@@ -11,12 +11,10 @@ extern "C" {
 
 typedef struct cuda_attention_plan cuda_attention_plan;
 
-typedef enum cuda_attention_way { CUDA_ATTENTION_OWN, CUDA_ATTENTION_CUDNN } cuda_attention_way;
+/* Whether a plan of cuDNN is wanted for a shape: VICMAE_ATTENTION=own|cudnn, or what is known to be faster. */
+bool cuda_attention_wants_cudnn(const vmae_attention_shape *shape, bool grad);
 
-/* Which of the two is wanted for a shape: VICMAE_ATTENTION=own|cudnn, or what is known to be faster. */
-cuda_attention_way cuda_attention_choice(const vmae_attention_shape *shape, bool grad);
-
-/* The plan of an earlier prepare; *plan = NULL: own kernels. */
+/* The plan of an earlier prepare; NULL: own kernels. */
 const cuda_attention_plan *cuda_attention_planned(vmae_backend *be, const vmae_attention_shape *shape, bool grad);
 /* Builds the plan, if cuDNN has one, and notes the choice. own_name, own_workspace: what runs without a plan. */
 vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape *shape, bool grad,
@@ -25,9 +23,6 @@ vmae_status cuda_attention_execute(vmae_backend *be, const cuda_attention_plan *
                                    void *workspace, const void *qkv);
 vmae_status cuda_attention_execute_grad(vmae_backend *be, const cuda_attention_plan *plan, void *dqkv, void *workspace,
                                         const void *dout, const void *qkv, const void *out, const float *lse);
-
-/* attention.cu: lets its kernels have more than 48 KiB of shared memory; once, when the backend is opened. */
-vmae_status cuda_attention_allow(void);
 
 #ifdef __cplusplus
 }

@@ -4,10 +4,11 @@
 #include "engine/backend/cuda/attention.h"
 #include "engine/backend/cuda/cudnn_open.h"
 
+#include "engine/core/mem.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct cuda_attention_plan {
     vmae_attention_shape shape;
@@ -20,30 +21,13 @@ struct cuda_attention_plan {
     cuda_attention_plan *next;
 };
 
-struct cuda_attentions {
-    cuda_attention_plan *first;
-};
-
-vmae_status cuda_attentions_open(vmae_backend *be)
-{
-    cuda_attentions *attentions = calloc(1, sizeof *attentions);
-    if (!attentions)
-        return vmae_fail(VMAE_ENOMEM, "no memory for the list of attention plans");
-    cuda_self(be)->attentions = attentions;
-    return cuda_attention_allow();
-}
-
 void cuda_attentions_close(vmae_backend *be)
 {
-    cuda_attentions *attentions = cuda_self(be)->attentions;
-    if (!attentions)
-        return;
-    for (cuda_attention_plan *next, *plan = attentions->first; plan; plan = next) {
+    for (cuda_attention_plan *next, *plan = cuda_self(be)->attentions; plan; plan = next) {
         next = plan->next;
         cudnn_plan_free(&plan->cudnn);
         free(plan);
     }
-    free(attentions);
     cuda_self(be)->attentions = NULL;
 }
 
@@ -57,7 +41,7 @@ static bool same_shape(const vmae_attention_shape *a, const vmae_attention_shape
 
 static cuda_attention_plan *find(vmae_backend *be, const vmae_attention_shape *shape, bool grad)
 {
-    for (cuda_attention_plan *plan = cuda_self(be)->attentions->first; plan; plan = plan->next)
+    for (cuda_attention_plan *plan = cuda_self(be)->attentions; plan; plan = plan->next)
         if (plan->grad == grad && same_shape(&plan->shape, shape))
             return plan;
     return NULL;
@@ -97,20 +81,19 @@ static void build(vmae_backend *be, cuda_attention_plan *plan)
 vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape *shape, bool grad,
                                     const char *own_name, size_t own_workspace, size_t *workspace)
 {
-    cuda_attentions *attentions = cuda_self(be)->attentions;
     cuda_attention_plan *plan = find(be, shape, grad);
     if (!plan) {
-        if (!(plan = calloc(1, sizeof *plan)))
-            return vmae_fail(VMAE_ENOMEM, "no memory for an attention plan");
+        if (!(plan = vmae_calloc(1, sizeof *plan)))
+            return VMAE_ENOMEM;
         *plan = (cuda_attention_plan){ .shape = *shape,
                                        .grad = grad,
                                        .own_name = own_name,
                                        .workspace = own_workspace,
                                        .scale = 1.0f / sqrtf((float)shape->width),
                                        .one = 1.0f,
-                                       .next = attentions->first };
-        attentions->first = plan;
-        if (cuda_attention_choice(shape, grad) == CUDA_ATTENTION_CUDNN)
+                                       .next = cuda_self(be)->attentions };
+        cuda_self(be)->attentions = plan;
+        if (cuda_attention_wants_cudnn(shape, grad))
             build(be, plan);
     }
     *workspace = plan->workspace;
@@ -120,7 +103,7 @@ vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape
 void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size)
 {
     size_t at = 0;
-    for (const cuda_attention_plan *p = cuda_self(be)->attentions->first; p && at < size; p = p->next) {
+    for (const cuda_attention_plan *p = cuda_self(be)->attentions; p && at < size; p = p->next) {
         at += (size_t)snprintf(text + at, size - at,
                                "attention%s %s %lld x %lld heads x %lld x %lld: ", p->grad ? "_grad" : "",
                                p->shape.type == VMAE_BF16 ? "bf16" : "f32", (long long)p->shape.batch,

@@ -3,6 +3,8 @@
 #include "engine/backend/cuda/convolution.h"
 #include "engine/backend/cuda/cudnn_open.h"
 
+#include "engine/core/mem.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +72,8 @@ vmae_status cuda_convolution_plan_new(vmae_backend *be, const vmae_convolution_s
 {
     cuda_convolution_plan *plan = find(be, shape, pass);
     if (!plan) {
-        if (!(plan = calloc(1, sizeof *plan)))
-            return vmae_fail(VMAE_ENOMEM, "no memory for a plan of a convolution");
+        if (!(plan = vmae_calloc(1, sizeof *plan)))
+            return VMAE_ENOMEM;
         *plan = (cuda_convolution_plan){ .shape = *shape, .pass = pass, .next = cuda_self(be)->convolutions };
         cuda_self(be)->convolutions = plan;
         build(be, plan);

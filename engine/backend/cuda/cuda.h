@@ -23,8 +23,7 @@ typedef struct cuda_fault {
     int32_t value, limit;
 } cuda_fault;
 
-typedef struct cuda_products cuda_products;     /* matmul.c: the handle, every product prepared so far */
-typedef struct cuda_attentions cuda_attentions; /* attention_cudnn.c: every plan built so far */
+typedef struct cuda_products cuda_products; /* matmul.c: the handle, every product prepared so far */
 
 typedef struct cuda_device {
     int number, sm_count;
@@ -32,9 +31,9 @@ typedef struct cuda_device {
     cudaStream_t stream;
     cuda_fault *fault; /* device memory */
     cuda_products *products;
-    cuda_attentions *attentions;
     struct cuda_cudnn *cudnn;                   /* cudnn_open.c; NULL: not wanted yet */
-    struct cuda_convolution_plan *convolutions; /* convolution_cudnn.c: every plan built so far */
+    struct cuda_attention_plan *attentions;     /* attention_cudnn.c: all that was prepared */
+    struct cuda_convolution_plan *convolutions; /* convolution_cudnn.c: likewise */
     struct cuda_staging *staging;               /* memory.c: pinned buffers for uploads and downloads */
     char text[65536];                           /* of algorithms() */
 } cuda_device;
@@ -77,7 +76,7 @@ void cuda_recording_free(vmae_backend *be, vmae_recording *recording);
 
 #include "engine/backend/cuda/kernels.h"
 
-/* ---- matrix products: matmul.cu ---- */
+/* ---- matrix products: matmul.c ---- */
 
 vmae_status cuda_products_open(vmae_backend *be);
 void cuda_products_close(vmae_backend *be);
@@ -90,7 +89,8 @@ void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size);
 
 /* ---- attention: attention.cu holds own kernels and decides; attention_cudnn.c the plans of cuDNN ---- */
 
-vmae_status cuda_attentions_open(vmae_backend *be);
+/* Lets the kernels have more than 48 KiB of shared memory; once, when the backend is opened. */
+vmae_status cuda_attention_allow(void);
 void cuda_attentions_close(vmae_backend *be);
 void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size);
 

@@ -1,6 +1,8 @@
 /* cudnn_open.c -- cuDNN on the backend's stream, opened when the first plan is wanted. */
 #include "engine/backend/cuda/cudnn_open.h"
 
+#include "engine/core/mem.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,8 +30,8 @@ const cudnn_gpu *cuda_cudnn(vmae_backend *be, char *refusal, size_t size)
 {
     cuda_device *self = cuda_self(be);
     if (!self->cudnn) {
-        if (!(self->cudnn = calloc(1, sizeof *self->cudnn))) {
-            snprintf(refusal, size, "no memory");
+        if (!(self->cudnn = vmae_calloc(1, sizeof *self->cudnn))) {
+            snprintf(refusal, size, "%s", vmae_error());
             return NULL;
         }
         if (open_gpu(&self->cudnn->gpu, self->stream) != VMAE_OK)

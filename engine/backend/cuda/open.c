@@ -132,7 +132,7 @@ static vmae_status open_device(vmae_backend *be)
     VMAE_TRY(describe(be));
     VMAE_TRY(cuda_memory_open(be));
     VMAE_TRY(cuda_products_open(be));
-    return cuda_attentions_open(be);
+    return cuda_attention_allow();
 }
 
 vmae_status cuda_open(vmae_backend **be, int wanted)
