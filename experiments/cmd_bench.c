@@ -214,7 +214,7 @@ vmae_status vmae_bench_one(const char *size, int pairs, const char *device, json
     vmae_config *config = NULL;
     timing result = { 0 };
     VMAE_TRY(vmae_backend_open(&be, device, 0));
-    const char *precision = be->precision == VMAE_BF16 ? "bf16" : "f32";
+    const char *precision = vmae_type_name(be->precision);
     vmae_backend_close(be);
     vmae_status st = configure(&config, &a, size, precision);
     if (st == VMAE_OK)

@@ -101,7 +101,7 @@ vmae_status vmae_options_resolve_precision(vmae_config *config)
         return VMAE_OK;
     vmae_backend *be;
     VMAE_TRY(vmae_backend_open(&be, vmae_config_text(config, "device"), 1));
-    const char *precision = be->precision == VMAE_BF16 ? "bf16" : "f32";
+    const char *precision = vmae_type_name(be->precision);
     vmae_backend_close(be);
     return vmae_config_set(config, "precision", precision, "precision = auto");
 }

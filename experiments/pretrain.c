@@ -282,7 +282,7 @@ static vmae_status session_open(session *s, vmae_run *run, int64_t *first_step)
     VMAE_TRY(find_state(s, first_step));
     VMAE_TRY(vmae_measure_roof(s->trainer.be, s->trainer.precision, &s->roof));
     log_info("%s, %s; %.1f M parameters, %.2f GFLOP and %.0f MiB a pass; roof %.0f GFLOP/s", s->trainer.be->description,
-             s->trainer.precision == VMAE_BF16 ? "bf16" : "f32", (double)vmae_params_numbers(s->trainer.params) / 1e6,
+             vmae_type_name(s->trainer.precision), (double)vmae_params_numbers(s->trainer.params) / 1e6,
              s->trainer.flops / 1e9, (double)vmae_graph_memory(s->trainer.g) / 0x1p20, s->roof);
     return start_loader(s, *first_step);
 }

@@ -113,7 +113,7 @@ static void print_table(table *t, const vmae_trainer *trainer, const struct gpu 
 {
     const double peak = trainer->precision == VMAE_BF16 ? gpu->bf16 : gpu->f32;
     printf("%s, %s, %lld pairs, on paper: %s, %.0f TFLOP/s, %.2f TB/s (data sheet)\n", size,
-           trainer->precision == VMAE_BF16 ? "bf16" : "f32", (long long)trainer->pairs, gpu->label, peak / 1e12,
+           vmae_type_name(trainer->precision), (long long)trainer->pairs, gpu->label, peak / 1e12,
            gpu->bandwidth / 1e12);
     printf("%-34s %5s %11s %11s %10s %8s  %s\n", "op", "nodes", "GFLOP", "GB", "least ms", "share", "bound by");
     qsort(t->kinds, (size_t)t->count, sizeof *t->kinds, by_time);
@@ -140,8 +140,8 @@ static json_t *json_of(const table *t, const vmae_trainer *trainer, const struct
         json_array_append_new(ops, op);
     }
     return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:I, s:o}", "gpu", gpu->label, "size", size, "precision",
-                     trainer->precision == VMAE_BF16 ? "bf16" : "f32", "pairs", (json_int_t)trainer->pairs, "flops",
-                     t->total.flops, "bytes", t->total.bytes, "least_ms", 1e3 * t->total.seconds, "graph_bytes",
+                     vmae_type_name(trainer->precision), "pairs", (json_int_t)trainer->pairs, "flops", t->total.flops,
+                     "bytes", t->total.bytes, "least_ms", 1e3 * t->total.seconds, "graph_bytes",
                      (json_int_t)vmae_graph_memory(trainer->g), "ops", ops);
 }
 
@@ -232,8 +232,8 @@ static void print_taken(const kind *k, double all)
 static void print_times(table *t, const vmae_trainer *trainer, const struct gpu *roof, const char *size)
 {
     printf("%s, %s, %lld pairs, on %s\nroofs measured: %.0f GFLOP/s bf16, %.0f f32, %.0f GB/s\n", size,
-           trainer->precision == VMAE_BF16 ? "bf16" : "f32", (long long)trainer->pairs, trainer->be->description,
-           roof->bf16 / 1e9, roof->f32 / 1e9, roof->bandwidth / 1e9);
+           vmae_type_name(trainer->precision), (long long)trainer->pairs, trainer->be->description, roof->bf16 / 1e9,
+           roof->f32 / 1e9, roof->bandwidth / 1e9);
     printf("%-34s %5s %10s %8s %9s %9s %9s %9s\n", "op", "nodes", "ms", "share", "GFLOP/s", "GB/s", "least ms",
            "of roof");
     qsort(t->kinds, (size_t)t->count, sizeof *t->kinds, by_taken);

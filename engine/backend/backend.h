@@ -39,6 +39,11 @@ static inline size_t vmae_type_size(vmae_type type)
     return type == VMAE_BF16 ? 2 : 4;
 }
 
+static inline const char *vmae_type_name(vmae_type type)
+{
+    return type == VMAE_F32 ? "f32" : type == VMAE_BF16 ? "bf16" : "i32";
+}
+
 typedef enum vmae_pool { VMAE_POOL_MEAN, VMAE_POOL_MAX, VMAE_POOL_GEM, VMAE_POOL_CLS } vmae_pool;
 
 typedef struct vmae_backend vmae_backend;

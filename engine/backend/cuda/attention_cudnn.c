@@ -4,6 +4,7 @@
 #include "engine/backend/cuda/attention.h"
 #include "engine/backend/cuda/cudnn_open.h"
 
+#include "engine/backend/cuda/algorithms.h"
 #include "engine/core/mem.h"
 
 #include <math.h>
@@ -102,20 +103,17 @@ vmae_status cuda_attention_plan_new(vmae_backend *be, const vmae_attention_shape
 
 void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size)
 {
-    size_t at = 0;
-    for (const cuda_attention_plan *p = cuda_self(be)->attentions; p && at < size; p = p->next) {
-        at += (size_t)snprintf(text + at, size - at,
-                               "attention%s %s %lld x %lld heads x %lld x %lld: ", p->grad ? "_grad" : "",
-                               p->shape.type == VMAE_BF16 ? "bf16" : "f32", (long long)p->shape.batch,
-                               (long long)p->shape.heads, (long long)p->shape.tokens, (long long)p->shape.width);
-        if (at >= size)
-            return;
+    text[0] = '\0';
+    for (const cuda_attention_plan *p = cuda_self(be)->attentions; p; p = p->next) {
+        algorithms_append(text, size, "attention%s %s %lld x %lld heads x %lld x %lld: ", p->grad ? "_grad" : "",
+                          vmae_type_name(p->shape.type), (long long)p->shape.batch, (long long)p->shape.heads,
+                          (long long)p->shape.tokens, (long long)p->shape.width);
         if (p->cudnn.plan)
-            at += (size_t)snprintf(text + at, size - at, "cuDNN engine %lld, workspace %zu\n",
-                                   (long long)p->cudnn.engine, p->workspace);
+            algorithms_append(text, size, "cuDNN engine %lld, workspace %zu\n", (long long)p->cudnn.engine,
+                              p->workspace);
         else
-            at += (size_t)snprintf(text + at, size - at, "own %s kernel, workspace %zu%s%s\n", p->own_name,
-                                   p->workspace, *p->refusal ? "; " : "", p->refusal);
+            algorithms_append(text, size, "own %s kernel, workspace %zu%s%s\n", p->own_name, p->workspace,
+                              *p->refusal ? "; " : "", p->refusal);
     }
 }
 

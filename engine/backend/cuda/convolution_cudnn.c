@@ -3,6 +3,7 @@
 #include "engine/backend/cuda/convolution.h"
 #include "engine/backend/cuda/cudnn_open.h"
 
+#include "engine/backend/cuda/algorithms.h"
 #include "engine/core/mem.h"
 
 #include <stdio.h>
@@ -103,19 +104,17 @@ void cuda_convolutions_close(vmae_backend *be)
 void cuda_convolution_algorithms(vmae_backend *be, char *text, size_t size)
 {
     static const char *const pass[] = { "convolution", "convolution_data_grad", "convolution_filter_grad" };
-    size_t at = 0;
-    for (const cuda_convolution_plan *p = cuda_self(be)->convolutions; p && at < size; p = p->next) {
+    text[0] = '\0';
+    for (const cuda_convolution_plan *p = cuda_self(be)->convolutions; p; p = p->next) {
         const vmae_convolution_shape *s = &p->shape;
-        at += (size_t)snprintf(
-            text + at, size - at, "%s %s %lld x %lld x %lld x %lld to %lld, %lld x %lld, stride %lld: ", pass[p->pass],
-            s->type == VMAE_BF16 ? "bf16" : "f32", (long long)s->batch, (long long)s->height, (long long)s->width,
-            (long long)s->in, (long long)s->out, (long long)s->kernel, (long long)s->kernel, (long long)s->stride);
-        if (at >= size)
-            return;
+        algorithms_append(
+            text, size, "%s %s %lld x %lld x %lld x %lld to %lld, %lld x %lld, stride %lld: ", pass[p->pass],
+            vmae_type_name(s->type), (long long)s->batch, (long long)s->height, (long long)s->width, (long long)s->in,
+            (long long)s->out, (long long)s->kernel, (long long)s->kernel, (long long)s->stride);
         if (p->cudnn.plan)
-            at += (size_t)snprintf(text + at, size - at, "cuDNN engine %lld, workspace %lld\n",
-                                   (long long)p->cudnn.engine, (long long)p->cudnn.workspace);
+            algorithms_append(text, size, "cuDNN engine %lld, workspace %lld\n", (long long)p->cudnn.engine,
+                              (long long)p->cudnn.workspace);
         else
-            at += (size_t)snprintf(text + at, size - at, "own kernel; %s\n", p->refusal);
+            algorithms_append(text, size, "own kernel; %s\n", p->refusal);
     }
 }

@@ -84,7 +84,7 @@ vmae_status cuda_matmul_new(vmae_backend *be, vmae_matmul **matmul, const vmae_m
 size_t cuda_matmul_workspace(const vmae_matmul *matmul);
 vmae_status cuda_matmul(vmae_backend *be, const vmae_matmul *matmul, void *c, const void *a, const void *b,
                         const float *bias, const void *residual, void *workspace);
-/* Appends one line a product to text: shape, types, epilogue, algorithm, workspace. */
+/* text = a line a product: shape, types, epilogue, algorithm, workspace; cut off where `size` (> 0) ends. */
 void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size);
 
 /* ---- attention: attention.cu holds own kernels and decides; attention_cudnn.c the plans of cuDNN ---- */
@@ -92,11 +92,13 @@ void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size);
 /* Lets the kernels have more than 48 KiB of shared memory; once, when the backend is opened. */
 vmae_status cuda_attention_allow(void);
 void cuda_attentions_close(vmae_backend *be);
+/* text = likewise. */
 void cuda_attention_algorithms(vmae_backend *be, char *text, size_t size);
 
 /* ---- convolutions: convolution.cu, convolution_cudnn.c; cuDNN itself: cudnn_open.c ---- */
 
 void cuda_convolutions_close(vmae_backend *be);
+/* text = likewise. */
 void cuda_convolution_algorithms(vmae_backend *be, char *text, size_t size);
 void cuda_cudnn_close(vmae_backend *be);
 

@@ -14,9 +14,9 @@
  * library has no algorithm, a kernel of our own computes the product (matmul_own.cu). */
 #include "engine/backend/cuda/matmul.h"
 
+#include "engine/backend/cuda/algorithms.h"
 #include "engine/core/mem.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,16 +68,11 @@ static vmae_status lt_check(cublasStatus_t status, const char *call)
 
 #define LT_TRY(call) VMAE_TRY(lt_check((call), #call))
 
-static const char *type_name(vmae_type type)
-{
-    return type == VMAE_BF16 ? "bf16" : "f32";
-}
-
 /* "64 x 768 x 3072 NT bf16 -> f32 + bias + residual": m, n, k, whether A and B lie transposed. */
 static void describe(char *text, size_t size, const vmae_matmul_shape *s)
 {
     snprintf(text, size, "%lld x %lld x %lld %c%c %s -> %s%s%s%s%s", (long long)s->m, (long long)s->n, (long long)s->k,
-             s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', type_name(s->in), type_name(s->out),
+             s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', vmae_type_name(s->in), vmae_type_name(s->out),
              s->bias ? " + bias" : "", s->gelu ? " + gelu" : "", s->residual ? " + residual" : "",
              s->accumulate ? " accumulated" : "");
 }
@@ -389,15 +384,6 @@ vmae_status cuda_matmul(vmae_backend *be, const vmae_matmul *matmul, void *c, co
 
 /* ---- the record ---- */
 
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size, const char *format, ...)
-{
-    const size_t used = strlen(text);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text + used, size - used, format, arguments);
-    va_end(arguments);
-}
-
 /* What is 0 is left out: most of it mostly is. */
 static void append_algorithm(char *text, size_t size, const vmae_matmul *matmul)
 {
@@ -422,11 +408,11 @@ static void append_algorithm(char *text, size_t size, const vmae_matmul *matmul)
         if (cublasLtMatmulAlgoConfigGetAttribute(&matmul->chosen.algo, parts[i].attribute, to, parts[i].bytes,
                                                  &written) == CUBLAS_STATUS_SUCCESS &&
             (wide || narrow))
-            append(text, size, "%s %u ", parts[i].name, (unsigned)wide + narrow);
+            algorithms_append(text, size, "%s %u ", parts[i].name, (unsigned)wide + narrow);
     }
-    append(text, size, "waves %.2f", (double)matmul->chosen.wavesCount);
+    algorithms_append(text, size, "waves %.2f", (double)matmul->chosen.wavesCount);
     if (matmul->chosen.workspaceSize)
-        append(text, size, " workspace %zu", matmul->chosen.workspaceSize);
+        algorithms_append(text, size, " workspace %zu", matmul->chosen.workspaceSize);
 }
 
 static void append_form(char *text, size_t size, const vmae_matmul *matmul)
@@ -434,32 +420,30 @@ static void append_form(char *text, size_t size, const vmae_matmul *matmul)
     const product_form *form = &matmul->form;
     const bool tanh_gelu = matmul->gelu == CUDA_GELU_TANH;
     if (has_bias(form) && form->bias == VMAE_BF16)
-        append(text, size, ", bias rounded to bf16");
+        algorithms_append(text, size, ", bias rounded to bf16");
     if (matmul->gelu && !form->pass)
-        append(text, size, ", cuBLASLt's tanh gelu");
+        algorithms_append(text, size, ", cuBLASLt's tanh gelu");
     if (form->pass)
-        append(text, size, ", own pass for%s%s%s", matmul->shape.bias ? " bias" : "",
-               !matmul->gelu ? ""
-               : tanh_gelu   ? " tanh gelu"
-                             : " gelu",
-               matmul->shape.residual && !matmul->add_c ? " residual" : "");
+        algorithms_append(text, size, ", own pass for%s%s%s", matmul->shape.bias ? " bias" : "",
+                          !matmul->gelu ? ""
+                          : tanh_gelu   ? " tanh gelu"
+                                        : " gelu",
+                          matmul->shape.residual && !matmul->add_c ? " residual" : "");
 }
 
 void cuda_matmul_algorithms(vmae_backend *be, char *text, size_t size)
 {
-    if (size == 0)
-        return;
     text[0] = '\0';
     for (const vmae_matmul *matmul = cuda_self(be)->products->first; matmul; matmul = matmul->next) {
         char shape[160];
         describe(shape, sizeof shape, &matmul->shape);
-        append(text, size, "matmul %s: ", shape);
+        algorithms_append(text, size, "matmul %s: ", shape);
         if (matmul->own) {
-            append(text, size, "own kernel%s\n", matmul->gelu == CUDA_GELU_TANH ? ", tanh gelu" : "");
+            algorithms_append(text, size, "own kernel%s\n", matmul->gelu == CUDA_GELU_TANH ? ", tanh gelu" : "");
             continue;
         }
         append_algorithm(text, size, matmul);
         append_form(text, size, matmul);
-        append(text, size, "\n");
+        algorithms_append(text, size, "\n");
     }
 }
