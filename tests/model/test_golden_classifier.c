@@ -21,7 +21,7 @@ typedef struct classifier {
 
 static vmae_status classifier_open(classifier *c, const vmae_checkpoint *file)
 {
-    c->config = golden_model(file);
+    c->config = golden_set_model(file);
     c->batch = (int64_t)golden_number(file, "batch");
     c->classes = (int64_t)golden_number(file, "classes");
     c->global_pool = golden_flag(file, "global_pool");
@@ -75,7 +75,7 @@ static void check_classifier(const char *name)
     if (!file || !encoder)
         return;
     REQUIRE_OK(classifier_open(&c, file));
-    golden_params(c.params, file, encoder);
+    REQUIRE_OK(golden_set_params(c.params, file, encoder));
     write_input(&c, file, c.images, vmae_checkpoint_find(file, "x_mixed") ? "x_mixed" : "x");
     write_input(&c, file, c.targets, "targets");
     if (c.drop_path)

@@ -25,7 +25,7 @@ static vmae_status trace_open(trace *t, const vmae_checkpoint *file, const vmae_
                               const vmae_checkpoint *start)
 {
     int64_t count;
-    t->config = golden_model(file);
+    t->config = golden_set_model(file);
     t->pairs = (int64_t)golden_number(file, "batch");
     t->accumulate = (int64_t)golden_number(file, "accumulate");
     t->images = golden_floats(inputs, "images", &count);

@@ -26,25 +26,6 @@ static void step_release(step *s)
     vmae_backend_close(s->be);
 }
 
-/* The golden files name views 1 and 2; here they are the halves of one batch. */
-static vmae_status write_views(step *s, vmae_tensor *to, const vmae_checkpoint *inputs, const char *stem)
-{
-    char name[32];
-    int64_t count = 0, half = vmae_shape_count(to->shape) / 2;
-    float *both = vmae_calloc((size_t)(2 * half), sizeof *both);
-    for (int view = 0; both && view < 2; view++) {
-        snprintf(name, sizeof name, "%s%d", stem, view + 1);
-        float *values = golden_floats(inputs, name, &count);
-        if (values && count == half)
-            memcpy(both + view * half, values, (size_t)half * sizeof *both);
-        CHECK_EQ(count, half);
-        free(values);
-    }
-    const vmae_status st = vmae_tensor_write(s->g, to, both, 2 * half);
-    free(both);
-    return st;
-}
-
 /* Moves every trained parameter by a random part of what rounding to bf16 may move it, leaving the arithmetic in f32.
  */
 static void disturb_params(step *s, int seed)
@@ -56,6 +37,7 @@ static void disturb_params(step *s, int seed)
     for (int64_t i = 0; i < count; i++)
         values[i] *= 1.0f + vmae_rng_between(&rng, -0x1p-9f, 0x1p-9f);
     CHECK_OK(s->be->upload(s->be, vmae_params_values(s->params), values, (size_t)count * sizeof *values));
+    CHECK_OK(vmae_params_refresh(s->params));
     free(values);
 }
 
@@ -74,7 +56,7 @@ static vmae_status step_run(step *s, const vmae_checkpoint *file, const setup *h
     vmae_status st = VMAE_EDATA;
     if (!start || !inputs)
         goto done;
-    s->config = golden_model(file);
+    s->config = golden_set_model(file);
     s->pairs = (int64_t)golden_number(file, "batch");
     const vmae_vicmae_options options = {
         .pairs = s->pairs, .temperature = golden_number(file, "temperature"), .positive_ranks = 1, .keep_all = true
@@ -82,17 +64,16 @@ static vmae_status step_run(step *s, const vmae_checkpoint *file, const setup *h
     if ((st = vmae_backend_open(&s->be, vmae_test_device(), 2)) || !(s->params = vmae_params_new()) ||
         (st = vmae_declare_encoder(s->params, &s->config, false, true)) ||
         (st = vmae_declare_pretraining(s->params, &s->config)) ||
-        (st = vmae_params_allocate(s->params, s->be, true, how->precision == VMAE_BF16)))
+        (st = vmae_params_allocate(s->params, s->be, true, how->precision == VMAE_BF16)) ||
+        (st = golden_set_params(s->params, file, start)))
         goto done;
-    golden_params(s->params, file, start);
     if (how->disturbance)
         disturb_params(s, how->disturbance);
-    if ((st = vmae_params_refresh(s->params)))
-        goto done;
     s->g = vmae_graph_new(s->be, how->precision);
     vmae_record_vicmae(&s->model, s->g, s->params, &s->config, &options);
     if ((st = vmae_graph_backward(s->g, s->model.loss)) || (st = vmae_graph_plan(s->g)) ||
-        (st = write_views(s, s->model.images, inputs, "x")) || (st = write_views(s, s->model.noise, inputs, "noise")) ||
+        (st = golden_set_views(s->g, s->model.images, inputs, "x")) ||
+        (st = golden_set_views(s->g, s->model.noise, inputs, "noise")) ||
         (st = vmae_tensor_write(s->g, s->model.recon_weight, &recon, 1)) ||
         (st = vmae_tensor_write(s->g, s->model.lambda, &contrast, 1)))
         goto done;
