@@ -1,4 +1,4 @@
-/* selftest.c -- the tally of checks, and those of memory and refusals. */
+/* selftest.c -- the tally of checks, the groups of them, and those of memory and refusals. */
 #include "engine/selftest/selftest.h"
 
 #include "engine/core/mem.h"
@@ -132,7 +132,7 @@ static void check_refusal(tally *t)
         refused = st == VMAE_EDATA && strstr(vmae_error(), "label");
         well = be->synchronize(be) == VMAE_OK;
     }
-    tally_hold(t, "refusal", "a label out of range", VMAE_F32, refused && well,
+    tally_hold(t, "memory", "a label out of range is refused", VMAE_F32, refused && well,
                refused ? "the device does not recover" : "it was taken");
     be->release(be, block);
 }
@@ -144,19 +144,34 @@ void selftest_memory(tally *t)
     check_refusal(t);
 }
 
+static const struct {
+    const char *name;
+    void (*run)(tally *t);
+} groups[] = { { "memory", selftest_memory },
+               { "view", selftest_views },
+               { "op", selftest_ops },
+               { "step", selftest_steps },
+               { "golden", selftest_golden } };
+enum { GROUPS = sizeof groups / sizeof *groups };
+
+static bool is_wanted(const vmae_selftest *test, const char *group)
+{
+    return !test->only || strcmp(test->only, group) == 0;
+}
+
 vmae_status vmae_selftest_run(const vmae_selftest *test, int *failed)
 {
-    static const struct {
-        const char *group;
-        void (*run)(tally *t);
-    } groups[] = { { "memory", selftest_memory },
-                   { "view", selftest_views },
-                   { "op", selftest_ops },
-                   { "step", selftest_steps },
-                   { "golden", selftest_golden } };
     tally t = { .test = test };
-    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-        if (!test->only || strcmp(test->only, groups[i].group) == 0)
+    bool known = false;
+    for (int i = 0; i < GROUPS; i++)
+        known |= is_wanted(test, groups[i].name);
+    if (!known)
+        return vmae_fail(VMAE_EUSER, "there are no checks named %s; there are memory, view, op, step and golden",
+                         test->only);
+    if (test->only && strcmp(test->only, "golden") == 0 && !test->golden)
+        return vmae_fail(VMAE_EUSER, "the golden checks need a folder of reference vectors (--golden FOLDER)");
+    for (int i = 0; i < GROUPS; i++)
+        if (is_wanted(test, groups[i].name))
             groups[i].run(&t);
     *failed = t.failed;
     return VMAE_OK;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const commands[] = { "pretrain", "probe", "knn", "reconstruct", "info", "options", "bench" };
+static const char *const commands[] = { "pretrain", "probe",   "knn",   "reconstruct",
+                                        "info",     "options", "bench", "selftest" };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 TEST(help_of_vicmae_and_every_command_goes_to_stdout_and_ends_well)
@@ -182,4 +183,26 @@ TEST(options_of_every_protocol_are_listed_for_programs_too)
         CHECK_EQ(found, 1);
         json_decref(list);
     }
+}
+
+TEST(selftest_ends_in_a_verdict_and_a_report)
+{
+    const char *report = here("selftest.json");
+    RUN_OK("selftest", "--device", "cpu", "-t", "1", "--quick", "--only", "view", "--output", report);
+    CHECK_STR(vicmae_out(), "cpu: PASSED");
+    json_t *passed = json_load_file(report, 0, NULL);
+    CHECK_STR(event_text(passed, "verdict"), "passed");
+    CHECK_EQ(json_array_size(json_object_get(passed, "checks")), 2);
+    json_decref(passed);
+    RUN_CODE(1, NULL, "selftest", "--device", "cpu", "-t", "1", "--quick", "--only", "golden", "--golden",
+             here("absent"), "--output", report);
+    CHECK_STR(vicmae_out(), "vicmae_params.safetensors");
+    CHECK_STR(vicmae_out(), "cpu: FAILED: do not use this device for results");
+    json_t *failed = json_load_file(report, 0, NULL);
+    CHECK_STR(event_text(failed, "verdict"), "FAILED");
+    json_decref(failed);
+    RUN_CODE(2, NULL, "selftest", "--device", "cpu", "--only", "golden", "--output", report);
+    CHECK_STR(vicmae_err(), "--golden FOLDER");
+    RUN_CODE(2, NULL, "selftest", "--device", "cpu", "--only", "views", "--output", report);
+    CHECK_STR(vicmae_err(), "memory, view, op, step and golden");
 }
