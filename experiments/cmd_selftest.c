@@ -9,8 +9,11 @@
 #include "experiments/machine.h"
 
 #include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,61 +107,55 @@ static vmae_status check_device(vmae_backend *device, const arguments *a, tally 
 
 /* ---- the same checks under compute-sanitizer ---- */
 
-/* Runs a program and gives its exit code; 127: there is no such program. */
-static int run_program(char *const *argv, bool quiet)
+enum { ABSENT = -1, BROKEN = -2 };
+
+/* The exit code of a program, whose stdout is thrown away. ABSENT: there is none of that name that may be run; BROKEN:
+ * it did not start, or did not end by itself. */
+static int run_program(const char *const *argv)
 {
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        if (quiet && !freopen("/dev/null", "w", stdout))
-            _exit(126);
-        execvp(argv[0], argv);
-        _exit(127);
-    }
+    posix_spawn_file_actions_t actions;
+    pid_t child;
     int status;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        return 126;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    const int failed = posix_spawnp(&child, argv[0], &actions, NULL, (char *const *)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failed)
+        return failed == ENOENT || failed == EACCES ? ABSENT : BROKEN; /* EACCES: a folder of PATH, too */
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return BROKEN;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : BROKEN;
 }
 
 /* Memory errors and leaks, then races in shared memory, over every op. Absent: said so, no failure. */
 static bool sanitize(const arguments *a, json_t *report)
 {
-    static const char *const tools[][2] = { { "memcheck", "--leak-check=full" },
-                                            { "racecheck", "--racecheck-report=all" } };
+    static const struct {
+        const char *name, *tool, *how;
+    } tools[] = { { "memcheck", "--tool=memcheck", "--leak-check=full" },
+                  { "racecheck", "--tool=racecheck", "--racecheck-report=all" } };
+    char *self = realpath("/proc/self/exe", NULL); /* by name: the sanitizer's /proc/self is another */
     json_t *results = json_object();
-    bool clean = true;
-    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++) {
-        char tool[32];
-        snprintf(tool, sizeof tool, "--tool=%s", tools[i][0]);
-        char *argv[] = { (char *)"compute-sanitizer",
-                         tool,
-                         (char *)tools[i][1],
-                         (char *)"--error-exitcode=9",
-                         (char *)"--",
-                         (char *)"/proc/self/exe",
-                         (char *)"selftest",
-                         (char *)"--device",
-                         (char *)a->device,
-                         (char *)"--only",
-                         (char *)"op",
-                         (char *)"--checks-only",
-                         NULL };
-        char self[4096];
-        const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-        if (length > 0) {
-            self[length] = '\0';
-            argv[5] = self;
-        }
+    bool clean = true, absent = false;
+    for (size_t i = 0; i < sizeof tools / sizeof *tools && !absent; i++) {
+        const char *const argv[] = {
+            "compute-sanitizer", tools[i].tool, tools[i].how, "--error-exitcode=9", "--", self, "selftest", "--device",
+            a->device,           "--only",      "op",         "--checks-only",      NULL
+        };
         const double start = vmae_seconds();
-        const int code = run_program(argv, true);
-        const char *said = code == 127 ? "not here" : code == 0 ? "clean" : "found something";
-        printf("compute-sanitizer %s: %s (%.0f s)\n", tools[i][0], said, vmae_seconds() - start);
-        json_object_set_new(results, tools[i][0], json_string(said));
-        clean &= code == 0 || code == 127;
-        if (code == 127)
-            break;
+        fflush(stdout); /* a tool may take minutes */
+        const int code = self ? run_program(argv) : BROKEN;
+        absent = code == ABSENT;
+        const char *said = code == 0        ? "clean"
+                           : absent         ? "not here"
+                           : code == BROKEN ? "did not run to its end"
+                                            : "found something";
+        printf("compute-sanitizer %s: %s (%.0f s)\n", tools[i].name, said, vmae_seconds() - start);
+        json_object_set_new(results, tools[i].name, json_string(said));
+        clean &= absent || code == 0;
     }
+    free(self);
     json_object_set_new(report, "compute_sanitizer", results);
     return clean;
 }

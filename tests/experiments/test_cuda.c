@@ -1,9 +1,13 @@
 /* test_cuda.c -- `vicmae` itself on a GPU's stand-in: the CUDA backend's own sources from pre-training to a probe. */
 #include "vicmae.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define GPU "device=cuda:0", "precision=f32"
 
@@ -105,6 +109,36 @@ TEST(the_selftest_passes_on_the_stand_in)
     CHECK_STR(vicmae_out(), "PASSED");
     CHECK(exists(here("selftest.json")));
     RUN_OK("selftest", "--quick", "--only", "memory", "--output", here("selftest.json"));
+}
+
+/* The self-test where compute-sanitizer is a line of shell; NULL: where there is none. */
+static void check_sanitized(const char *line, int code, const char *said)
+{
+    char *before = strdup(getenv("PATH"));
+    const char *path = in(here("sanitizer"), "compute-sanitizer");
+    FILE *file = line && (mkdir(here("sanitizer"), 0755) == 0 || errno == EEXIST) ? fopen(path, "w") : NULL;
+    REQUIRE(before && (file || !line));
+    if (file) {
+        fprintf(file, "#!/bin/sh\n%s\n", line);
+        CHECK(fclose(file) == 0 && chmod(path, 0755) == 0);
+    } else {
+        unlink(path);
+    }
+    setenv("PATH", here("sanitizer"), 1);
+    RUN_CODE(code, NULL, "selftest", "--only", "view", "--sizes", "none", "--output", here("selftest.json"));
+    CHECK_STR(vicmae_out(), said);
+    setenv("PATH", before, 1);
+    free(before);
+}
+
+TEST(the_selftest_runs_its_own_program_under_compute_sanitizer)
+{
+    if (no_standin())
+        return;
+    check_sanitized("while [ \"$1\" != -- ]; do shift; done; shift; exec \"$@\"", 0, "racecheck: clean");
+    check_sanitized("exit 9", 1, "racecheck: found something");
+    check_sanitized("kill -9 $$", 1, "racecheck: did not run to its end");
+    check_sanitized(NULL, 0, "memcheck: not here");
 }
 
 TEST(a_gpu_that_is_not_there_is_refused_with_what_is_missing)
