@@ -1,9 +1,8 @@
 /* test_augment.c -- pixel operations against Pillow's and torchvision's pixels, and what must hold of every view. */
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/core/log.h"
-#include "engine/data/data.h"
 #include "engine/pixels/pixels.h"
-#include "tests/test.h"
+#include "tests/data/views.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -191,38 +190,6 @@ TEST(blur_gives_torchvisions_pixels_within_one)
 
 /* ---- properties ---- */
 
-static void fill_random(vmae_image *image, int height, int width, uint64_t seed)
-{
-    vmae_rng rng = vmae_rng_at(seed, VMAE_RNG_TEST, 1, 0);
-    CHECK_OK(vmae_image_resize_buffer(image, height, width));
-    for (size_t i = 0; i < (size_t)height * (size_t)width * 3; i++)
-        image->rgb[i] = (uint8_t)vmae_rng_u32(&rng);
-}
-
-static vmae_augment everything(int size)
-{
-    vmae_augment how = { .size = size,
-                         .crop = true,
-                         .crop_area_min = 0.08f,
-                         .crop_area_max = 1.0f,
-                         .bicubic = true,
-                         .flip = true,
-                         .jitter_p = 0.8f,
-                         .brightness = 0.4f,
-                         .contrast = 0.4f,
-                         .saturation = 0.2f,
-                         .hue = 0.1f,
-                         .grey_p = 0.2f,
-                         .blur_p = 1.0f,
-                         .blur_sigma_min = 0.1f,
-                         .blur_sigma_max = 2.0f,
-                         .solarise_p = 0.2f,
-                         .crop_ratio = 0.875f };
-    memcpy(how.mean, vmae_imagenet_mean, sizeof how.mean);
-    memcpy(how.std, vmae_imagenet_std, sizeof how.std);
-    return how;
-}
-
 static bool is_sane(const float *values, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -235,8 +202,8 @@ TEST(flipping_twice_changes_nothing)
 {
     for (int width = 1; width < 9; width++) {
         vmae_image a = { 0 }, b = { 0 };
-        fill_random(&a, 5, width, 1);
-        fill_random(&b, 5, width, 1);
+        CHECK_OK(random_image(&a, 5, width, 1));
+        CHECK_OK(random_image(&b, 5, width, 1));
         vmae_pixels_flip(&a);
         CHECK(memcmp(a.rgb, b.rgb + 3 * (width - 1), 3) == 0);
         vmae_pixels_flip(&a);
@@ -258,9 +225,10 @@ TEST(a_plain_image_stays_plain_at_any_size)
             vmae_image image = { 0 };
             REQUIRE_OK(vmae_image_resize_buffer(&image, sizes[i][0], sizes[i][1]));
             memset(image.rgb, 200, (size_t)sizes[i][0] * (size_t)sizes[i][1] * 3);
-            vmae_augment how = everything(24);
+            vmae_augment how = every_step(24);
             how.jitter_p = how.solarise_p = 0.0f;
             how.grey_p = 0.0f;
+            how.blur_p = 1.0f;
             how.crop = variant & 1;
             how.crop_once = how.bicubic = variant & 2;
             how.released = variant & 4;
@@ -286,10 +254,10 @@ TEST(views_of_degenerate_images_are_finite_and_in_range)
     REQUIRE(out);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         vmae_image image = { 0 };
-        fill_random(&image, sizes[i][0], sizes[i][1], i);
+        CHECK_OK(random_image(&image, sizes[i][0], sizes[i][1], i));
         for (size_t v = 0; v < 4; v++)
             for (uint64_t k = 0; k < 40; k++) {
-                vmae_augment how = everything(views[v]);
+                vmae_augment how = every_step(views[v]);
                 how.released = k & 1;
                 how.crop = k % 5 != 0;
                 how.crop_once = k & 2;
@@ -308,10 +276,10 @@ TEST(a_view_depends_on_its_stream_alone)
     enum { N = 20, SIZE = 32, FLOATS = 3 * SIZE * SIZE };
     vmae_image image = { 0 };
     vmae_augment_scratch shared = { 0 };
-    const vmae_augment how = everything(SIZE);
+    const vmae_augment how = every_step(SIZE);
     float *first = calloc((size_t)N * FLOATS, sizeof *first), *again = calloc(FLOATS, sizeof *again);
     REQUIRE(first && again);
-    fill_random(&image, 60, 45, 9);
+    CHECK_OK(random_image(&image, 60, 45, 9));
     for (int i = 0; i < N; i++) {
         vmae_rng rng = vmae_rng_at(3, VMAE_RNG_AUGMENT_1, 2, (uint64_t)i);
         CHECK_OK(vmae_augment_apply(&how, &image, &rng, &shared, first + i * FLOATS));
@@ -408,8 +376,8 @@ TEST(released_jitter_is_its_formula)
     const double b = 1.25, c = 0.75, s = 1.15, turns = 0.07, weight[3] = { 0.2989, 0.587, 0.114 };
     const double cosine = cos(2 * acos(-1.0) * turns), sine = sin(2 * acos(-1.0) * turns), k = sqrt(1.0 / 3.0);
     vmae_image image = { 0 }, before = { 0 };
-    fill_random(&image, 9, 11, 4);
-    fill_random(&before, 9, 11, 4);
+    CHECK_OK(random_image(&image, 9, 11, 5));
+    CHECK_OK(random_image(&before, 9, 11, 5));
     double mean = 0.0;
     for (int i = 0; i < 99; i++)
         for (int j = 0; j < 3; j++)
@@ -432,7 +400,7 @@ TEST(released_jitter_is_its_formula)
     }
     CHECK(unequal <= 3);
     vmae_pixels_jitter_released(&before, 1.0f, 1.0f, 1.0f, 0.0f);
-    fill_random(&image, 9, 11, 4);
+    CHECK_OK(random_image(&image, 9, 11, 5));
     CHECK(memcmp(image.rgb, before.rgb, 297) == 0);
     vmae_pixels_grey_released(&image);
     CHECK(image.rgb[0] == image.rgb[1] && image.rgb[1] == image.rgb[2]);
@@ -469,27 +437,27 @@ TEST(settings_out_of_range_and_empty_images_are_refused)
     vmae_augment_scratch scratch = { 0 };
     float out[3 * 8 * 8];
     vmae_rng rng = vmae_rng_at(0, VMAE_RNG_TEST, 0, 0);
-    vmae_augment how = everything(8);
+    vmae_augment how = every_step(8);
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EDATA, "empty");
-    fill_random(&image, 8, 8, 1);
+    CHECK_OK(random_image(&image, 8, 8, 1));
     how.size = 0;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "0 pixels a side");
-    how = everything(8);
+    how = every_step(8);
     how.crop_area_min = NAN;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "random crop");
-    how = everything(8);
+    how = every_step(8);
     how.blur_sigma_min = 0.0f;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "sigma");
-    how = everything(8);
+    how = every_step(8);
     how.hue = 0.6f;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "hue");
-    how = everything(8);
+    how = every_step(8);
     how.grey_p = NAN;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "probabilities");
-    how = everything(8);
+    how = every_step(8);
     how.std[1] = 0.0f;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "std");
-    how = everything(8);
+    how = every_step(8);
     how.crop = false;
     how.crop_ratio = 0.0f;
     CHECK_FAILS(vmae_augment_apply(&how, &image, &rng, &scratch, out), VMAE_EUSER, "crop ratio");
@@ -510,7 +478,7 @@ static void time_pipeline(const char *what, int height, int width, const vmae_au
     vmae_augment_scratch scratch = { 0 };
     float *out = calloc((size_t)(3 * how->size * how->size), sizeof *out);
     REQUIRE(out);
-    fill_random(&image, height, width, 1);
+    CHECK_OK(random_image(&image, height, width, 1));
     double best = INFINITY;
     for (int round = 0; round < 5; round++) {
         const double start = vmae_seconds();
@@ -528,11 +496,11 @@ static void time_pipeline(const char *what, int height, int width, const vmae_au
 
 TEST(views_are_timed)
 {
-    vmae_augment plain = everything(32);
+    vmae_augment plain = every_step(32);
     plain.jitter_p = plain.grey_p = plain.blur_p = plain.solarise_p = 0.0f;
     time_pipeline("crop 128 x 128 -> 32, flip", 128, 128, &plain, 100);
-    vmae_augment how = everything(32);
-    how.jitter_p = 1.0f;
+    vmae_augment how = every_step(32);
+    how.jitter_p = how.blur_p = 1.0f;
     time_pipeline("crop 32 -> 32, flip, jitter, grey, blur", 32, 32, &how, 100);
     how.released = true;
     time_pipeline("the same, released code's", 32, 32, &how, 100);

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* Noise, or gradients with a little noise: in these neighbours are alike, and many pixels are nearly grey. */
+/* Odd seeds give noise; even ones gradients with a little noise: in these neighbours are alike, and many pixels are
+ * nearly grey. */
 static inline vmae_status random_image(vmae_image *image, int height, int width, uint64_t seed)
 {
     vmae_rng rng = vmae_rng_at(seed, VMAE_RNG_TEST, 1, 0);
