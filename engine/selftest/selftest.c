@@ -29,11 +29,9 @@ static void tally_add(tally *t, const vmae_selftest_check *check)
 void tally_compare(tally *t, const char *group, const char *name, vmae_type type, double worst, double limit,
                    const char *where)
 {
-    vmae_selftest_check check = { .group = group,
-                                  .precision = type == VMAE_BF16 ? "bf16" : "f32",
-                                  .passed = worst <= limit,
-                                  .worst = worst,
-                                  .limit = limit };
+    vmae_selftest_check check = {
+        .group = group, .precision = vmae_type_name(type), .passed = worst <= limit, .worst = worst, .limit = limit
+    };
     snprintf(check.name, sizeof check.name, "%s", name);
     snprintf(check.detail, sizeof check.detail, "%s", where);
     tally_add(t, &check);
@@ -41,7 +39,7 @@ void tally_compare(tally *t, const char *group, const char *name, vmae_type type
 
 void tally_hold(tally *t, const char *group, const char *name, vmae_type type, bool holds, const char *why)
 {
-    vmae_selftest_check check = { .group = group, .precision = type == VMAE_BF16 ? "bf16" : "f32", .passed = holds };
+    vmae_selftest_check check = { .group = group, .precision = vmae_type_name(type), .passed = holds };
     snprintf(check.name, sizeof check.name, "%s", name);
     snprintf(check.detail, sizeof check.detail, "%s", holds ? "" : why);
     tally_add(t, &check);

@@ -66,12 +66,12 @@ static void report(const char *isa, vmae_type type, const char *name, double amo
                    vmae_status status, double *times)
 {
     if (status != VMAE_OK) {
-        printf("%-8s%-6s%-24sfailed: %s\n", isa, type == VMAE_BF16 ? "bf16" : "f32", name, vmae_error());
+        printf("%-8s%-6s%-24sfailed: %s\n", isa, vmae_type_name(type), name, vmae_error());
         return;
     }
     qsort(times, RUNS, sizeof *times, ascending);
     const double median = times[RUNS / 2];
-    printf("%-8s%-6s%-24s%10.3f ms %9.1f %-9s+-%3.0f%%\n", isa, type == VMAE_BF16 ? "bf16" : "f32", name, 1e3 * median,
+    printf("%-8s%-6s%-24s%10.3f ms %9.1f %-9s+-%3.0f%%\n", isa, vmae_type_name(type), name, 1e3 * median,
            1e-9 * amount / median, unit, 100.0 * (times[RUNS - 1] - times[0]) / median);
 }
 

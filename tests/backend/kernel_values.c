@@ -98,11 +98,6 @@ double rounding_of(vmae_type type, double value)
     return type == VMAE_BF16 ? fabs(value) * 0x1.02p-8 + 1e-38 : 0.0;
 }
 
-static const char *type_name(vmae_type type)
-{
-    return type == VMAE_BF16 ? "bf16" : "f32";
-}
-
 bool tensor_near(tensor t, const double *expected, double tolerance, const char *what)
 {
     if (kernel_repeats())
@@ -111,7 +106,7 @@ bool tensor_near(tensor t, const double *expected, double tolerance, const char 
         const double limit = tolerance + rounding_of(t.type, expected[i]);
         if (!(fabs(value_at(t, i) - expected[i]) <= limit))
             return vmae_check(false, __FILE__, __LINE__, "%s (%s, %s, n %lld): [%lld] is %.9g, expected %.9g +- %.2g",
-                              what, on_what(), type_name(t.type), (long long)t.n, (long long)i, value_at(t, i),
+                              what, on_what(), vmae_type_name(t.type), (long long)t.n, (long long)i, value_at(t, i),
                               expected[i], limit);
     }
     return true;
@@ -161,8 +156,8 @@ bool gradient_near(loss_function *loss, const void *context, double *x, tensor g
         if (!(fabs(value_at(grad, i) - expected[at]) <= limit))
             return vmae_check(false, __FILE__, __LINE__,
                               "%s (%s, %s, n %lld): [%lld] is %.9g, differences give %.9g +- %.2g", what, on_what(),
-                              type_name(grad.type), (long long)grad.n, (long long)i, value_at(grad, i), expected[at],
-                              limit);
+                              vmae_type_name(grad.type), (long long)grad.n, (long long)i, value_at(grad, i),
+                              expected[at], limit);
     }
     return true;
 }

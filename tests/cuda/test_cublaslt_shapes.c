@@ -354,18 +354,13 @@ vmae_status cuda_matmul_own(vmae_backend *be, const vmae_matmul_shape *shape, cu
 
 /* ---- the tests ---- */
 
-static const char *type_name(vmae_type type)
-{
-    return type == VMAE_BF16 ? "bf16" : "f32";
-}
-
 static void print_table(void)
 {
     printf("%9s %6s %6s  AB  %-12s %-14s %-40s %s\n", "m", "n", "k", "types", "also", "asked of cuBLASLt", "used by");
     for (int i = 0; i < count; i++) {
         const vmae_matmul_shape *s = &products[i].shape;
         char types[16], also[32];
-        snprintf(types, sizeof types, "%s -> %s", type_name(s->in), type_name(s->out));
+        snprintf(types, sizeof types, "%s -> %s", vmae_type_name(s->in), vmae_type_name(s->out));
         snprintf(also, sizeof also, "%s%s%s%s", s->bias ? "bias " : "", s->gelu ? "gelu " : "",
                  s->residual ? "resid " : "", s->accumulate ? "accum" : "");
         printf("%9lld %6lld %6lld  %c%c  %-12s %-14s %-40s %s\n", (long long)s->m, (long long)s->n, (long long)s->k,
