@@ -23,7 +23,7 @@ struct Region {
     size_t bytes;
     bool pinned;
 };
-/* No std::map: MSan does not see into libstdc++.so. Never destroyed: coc_leaks() comes last. */
+/* Never destroyed: coc_leaks() comes last. */
 std::vector<Region> &blocks = *new std::vector<Region>;
 std::vector<Region> &freed = *new std::vector<Region>; /* the last ones, of device memory */
 size_t device_bytes, most_device_bytes;
@@ -136,9 +136,7 @@ char *new_block(size_t bytes)
         if (freed[i].p < next_free && m < freed[i].p + freed[i].bytes)
             erase(freed, &freed[i]);
     memset(m, fence, fence_bytes);
-#ifndef COC_MSAN
     memset(m + fence_bytes, undefined, bytes);
-#endif
     memset(m + fence_bytes + bytes, fence, span(bytes) - fence_bytes - bytes);
     poison(m, span(bytes), true);
     if (bytes > 2 * most_closed)
@@ -303,9 +301,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags)
             return cudaSuccess;
         if (!(*p = aligned_alloc(64, (bytes + 63) & ~(size_t)63)))
             return cudaErrorMemoryAllocation;
-#ifndef COC_MSAN
         memset(*p, undefined, bytes);
-#endif
         poison((char *)*p + ((bytes + 7) & ~(size_t)7), ((bytes + 63) & ~(size_t)63) - ((bytes + 7) & ~(size_t)7),
                true);
         blocks.push_back({ (char *)*p, bytes, true });

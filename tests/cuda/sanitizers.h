@@ -12,8 +12,6 @@
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define COC_ASAN 1
-#elif __has_feature(memory_sanitizer)
-#define COC_MSAN 1
 #endif
 #endif
 
@@ -21,10 +19,6 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define COC_PLAIN __attribute__((no_sanitize("address"), noinline))
-#elif defined(COC_MSAN)
-#include <sanitizer/common_interface_defs.h>
-#include <sanitizer/msan_interface.h>
-#define COC_PLAIN __attribute__((no_sanitize("memory"), noinline))
 #else
 #define COC_PLAIN __attribute__((noinline))
 #endif

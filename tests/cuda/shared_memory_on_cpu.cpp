@@ -1,4 +1,4 @@
-/* shared_memory_on_cpu.cpp -- shared memory starts undefined on a GPU: NaNs here, "uninitialised" to MSan.
+/* shared_memory_on_cpu.cpp -- shared memory starts undefined on a GPU: NaNs here.
  *
  * Dynamic shared memory is a heap block of exactly the bytes asked for. A kernel's __shared__ variables are statics of
  * its function; the symbol table knows where: those of foo_kernel(float *), _Z10foo_kernelPf, are all called
@@ -154,13 +154,9 @@ void overlook_races(void *p, size_t bytes)
 
 COC_PLAIN void fill(char *p, size_t bytes)
 {
-#ifdef COC_MSAN
-    __msan_poison(p, bytes);
-#else
     ignore_accesses(true);
     memset(p, 0xFF, bytes);
     ignore_accesses(false);
-#endif
 }
 
 } // namespace
