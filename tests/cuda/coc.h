@@ -21,21 +21,6 @@ cudaError_t coc_enqueue(cudaStream_t stream, void (*fn)(void *), void *arg, void
 int coc_device_readable(const void *pointer, size_t bytes);
 int coc_device_writable(void *pointer, size_t bytes);
 
-/* What has been done since the program began. */
-typedef struct coc_counts {
-    unsigned long kernels, copies, pageable_copies, memsets, library_calls, graph_launches;
-    unsigned long waits; /* of the host for the device: synchronize, copies that do so */
-} coc_counts;
-coc_counts coc_count(void);
-
-/* How many blocks of device and pinned memory, streams, events and graphs exist; each gets a line on stderr. The end of
- * the process asks, too, if COC_LEAKS is "report" or "fail" (then its exit status is 1). */
-int coc_leaks(void);
-
-/* After a fault (of a kernel, a copy) every call fails, as on a GPU. Tests that provoke one go on after this; what is
- * still queued is dropped. */
-void coc_clear_fault(void);
-
 #ifdef __cplusplus
 }
 #endif

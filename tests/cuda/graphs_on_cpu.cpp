@@ -22,7 +22,7 @@ struct CUgraphExec_st {
 namespace
 {
 
-std::vector<CUgraph_st *> &graphs = *new std::vector<CUgraph_st *>; /* never destroyed: coc_leaks() comes last */
+std::vector<CUgraph_st *> &graphs = *new std::vector<CUgraph_st *>; /* never destroyed: the list of leaks comes last */
 std::vector<CUgraphExec_st *> &execs = *new std::vector<CUgraphExec_st *>;
 
 template <class T> T *live(const std::vector<T *> &all, const T *handle)
@@ -68,7 +68,6 @@ namespace coc
 {
 
 std::vector<std::shared_ptr<Capture>> &captures = *new std::vector<std::shared_ptr<Capture>>;
-thread_local cudaStreamCaptureMode thread_capture_mode = cudaStreamCaptureModeGlobal;
 
 unsigned long thread_number()
 {
@@ -108,9 +107,8 @@ cudaError_t refuse_unsafe()
     cudaError_t error = cudaSuccess;
     for (const std::shared_ptr<Capture> &c : captures) {
         const bool own = c->thread == thread_number() && c->mode != cudaStreamCaptureModeRelaxed,
-                   others = c->thread != thread_number() && c->mode == cudaStreamCaptureModeGlobal &&
-                            thread_capture_mode == cudaStreamCaptureModeGlobal;
-        if (thread_capture_mode != cudaStreamCaptureModeRelaxed && (own || others))
+                   others = c->thread != thread_number() && c->mode == cudaStreamCaptureModeGlobal;
+        if (own || others)
             error = refuse_capture(*c, cudaErrorStreamCaptureUnsupported);
     }
     return error;
@@ -123,7 +121,7 @@ cudaError_t record(CUstream_st &q, const Operation &operation)
         return cudaErrorStreamCaptureInvalidated;
     if (operation.launch)
         return refuse_capture(c, cudaErrorStreamCaptureUnsupported);
-    c.nodes.push_back({ operation.run, operation.host, q.frontier });
+    c.nodes.push_back({ operation.run, q.frontier });
     q.frontier.assign(1, (unsigned)c.nodes.size() - 1);
     return cudaSuccess;
 }
@@ -219,43 +217,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     });
 }
 
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status)
-{
-    return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        const CUstream_st *q = stream_of(stream, &error);
-        if (!q || !status)
-            return q ? cudaErrorInvalidValue : error;
-        if ((!stream || stream == cudaStreamLegacy) && (error = refuse_legacy()) != cudaSuccess)
-            return error;
-        *status = !q->capture           ? cudaStreamCaptureStatusNone
-                  : q->capture->invalid ? cudaStreamCaptureStatusInvalidated
-                                        : cudaStreamCaptureStatusActive;
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode)
-{
-    return api(Call::plain, [&] {
-        if (!mode || (unsigned)*mode > (unsigned)cudaStreamCaptureModeRelaxed)
-            return cudaErrorInvalidValue;
-        std::swap(*mode, thread_capture_mode);
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count)
-{
-    return api(Call::plain, [&] {
-        const CUgraph_st *g = live(graphs, graph);
-        if (!g || !count || nodes) /* only how many: what they are is this file's own business */
-            return cudaErrorInvalidValue;
-        *count = g->nodes->size();
-        return cudaSuccess;
-    });
-}
-
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags)
 {
     return api(Call::plain, [&] {
@@ -276,7 +237,6 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
         CUgraphExec_st *e = live(execs, exec);
         if (!e)
             return cudaErrorInvalidValue;
-        counts.graph_launches++;
         Operation o;
         o.launch = std::make_shared<Launch>();
         o.launch->nodes = e->nodes;

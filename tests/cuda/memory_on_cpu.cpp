@@ -23,10 +23,10 @@ struct Region {
     size_t bytes;
     bool pinned;
 };
-/* Never destroyed: coc_leaks() comes last. */
+/* Never destroyed: the list of leaks comes last. */
 std::vector<Region> &blocks = *new std::vector<Region>;
 std::vector<Region> &freed = *new std::vector<Region>; /* the last ones, of device memory */
-size_t device_bytes, most_device_bytes;
+size_t device_bytes;
 
 const size_t granule = 256, fence_bytes = 256, page = 4096, space_bytes = (size_t)256 << 30;
 char *space, *next_free; /* device memory is handed out round and round, so that a freed block is not given soon */
@@ -268,7 +268,6 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
             return cudaErrorMemoryAllocation;
         blocks.push_back({ got, bytes, false });
         device_bytes += padded(bytes);
-        most_device_bytes = device_bytes > most_device_bytes ? device_bytes : most_device_bytes;
         *p = got;
         return cudaSuccess;
     });
@@ -338,23 +337,6 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *total)
     });
 }
 
-cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *p)
-{
-    return api(Call::plain, [&] {
-        const Place place = place_of(p);
-        memset(attributes, 0, sizeof *attributes);
-        attributes->device = place == Place::host ? -2 : 0;
-        attributes->type = place == Place::device   ? cudaMemoryTypeDevice
-                           : place == Place::pinned ? cudaMemoryTypeHost
-                                                    : cudaMemoryTypeUnregistered;
-        if (place == Place::device || place == Place::pinned)
-            attributes->devicePointer = (void *)p;
-        if (place == Place::pinned)
-            attributes->hostPointer = (void *)p;
-        return cudaSuccess;
-    });
-}
-
 /* ---- the device ---- */
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -369,14 +351,6 @@ cudaError_t cudaGetDeviceCount(int *count)
 cudaError_t cudaSetDevice(int number)
 {
     return api(Call::plain, [&] { return number ? cudaErrorInvalidDevice : cudaSuccess; });
-}
-
-cudaError_t cudaGetDevice(int *number)
-{
-    return api(Call::plain, [&] {
-        *number = 0;
-        return cudaSuccess;
-    });
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
@@ -433,35 +407,6 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
         case cudaDevAttrComputeCapabilityMajor: *value = d.major; break;
         case cudaDevAttrComputeCapabilityMinor: *value = d.minor; break;
         case cudaDevAttrMultiProcessorCount: *value = d.multiprocessors; break;
-        case cudaDevAttrMaxThreadsPerBlock: *value = (int)options.max_threads; break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; break;
-        case cudaDevAttrMaxBlocksPerMultiprocessor: *value = 32; break;
-        case cudaDevAttrMaxSharedMemoryPerBlock: *value = (int)options.static_smem; break;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = (int)options.optin_smem; break;
-        case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = (int)d.shared_multiprocessor; break;
-        case cudaDevAttrReservedSharedMemoryPerBlock: *value = 1024; break;
-        case cudaDevAttrMaxRegistersPerBlock:
-        case cudaDevAttrMaxRegistersPerMultiprocessor: *value = 65536; break;
-        case cudaDevAttrMaxBlockDimX:
-        case cudaDevAttrMaxBlockDimY: *value = 1024; break;
-        case cudaDevAttrMaxBlockDimZ: *value = 64; break;
-        case cudaDevAttrMaxGridDimX: *value = 0x7FFFFFFF; break;
-        case cudaDevAttrMaxGridDimY:
-        case cudaDevAttrMaxGridDimZ: *value = 65535; break;
-        case cudaDevAttrWarpSize: *value = 32; break;
-        case cudaDevAttrL2CacheSize: *value = (int)d.l2; break;
-        case cudaDevAttrClockRate: *value = d.major == 9 ? 1980000 : 1410000; break;
-        case cudaDevAttrMemoryClockRate: *value = d.major == 9 ? 2619000 : 1593000; break;
-        case cudaDevAttrGlobalMemoryBusWidth: *value = 5120; break;
-        case cudaDevAttrAsyncEngineCount: *value = 3; break;
-        case cudaDevAttrPciDeviceId:
-        case cudaDevAttrPciBusId:
-        case cudaDevAttrTccDriver: *value = 0; break;
-        case cudaDevAttrConcurrentKernels:
-        case cudaDevAttrUnifiedAddressing:
-        case cudaDevAttrCanMapHostMemory:
-        case cudaDevAttrCooperativeLaunch:
-        case cudaDevAttrEccEnabled: *value = 1; break;
         default: return cudaErrorInvalidValue;
         }
         return cudaSuccess;

@@ -84,7 +84,6 @@ typedef std::shared_ptr<Operation> Ticket;
 /* A captured graph: nodes in the order of their capture, each with the nodes it comes after. */
 struct Node {
     Work run;
-    bool host;
     std::vector<unsigned> after;
 };
 struct Launch { /* of a graph, while it runs */
@@ -104,12 +103,10 @@ struct LastEdge {
 
 struct Operation {
     Work run;                  /* may be empty */
-    bool host = false;         /* a host function: device memory stays closed */
     bool changes_host = false; /* writes host memory, or may */
     std::vector<Ticket> after;
     std::shared_ptr<Launch> launch; /* instead of run */
     bool done = false;
-    double at = 0;      /* when it was done, in ms */
     char submitted = 0; /* edges: from the host, to what comes after. The last member: it goes first. */
     LastEdge finished;
 };
@@ -125,7 +122,6 @@ struct Capture {
     bool invalid = false;
 };
 extern std::vector<std::shared_ptr<Capture>> &captures; /* all that go on */
-extern thread_local cudaStreamCaptureMode thread_capture_mode;
 unsigned long thread_number();
 /* The call cannot be recorded: the capture is lost. Returns the code, or that it was lost before. */
 cudaError_t refuse_capture(Capture &c, cudaError_t code);
@@ -159,7 +155,6 @@ CUstream_st *stream_of(cudaStream_t handle, cudaError_t *error);
 cudaError_t submit(cudaStream_t handle, Operation operation, Ticket *ticket = nullptr);
 void progress(const std::function<bool()> &until); /* runs what is queued until it holds; streams take turns */
 bool queued_changes_host_memory();
-extern coc_counts counts;
 
 } // namespace coc
 

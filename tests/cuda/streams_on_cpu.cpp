@@ -10,13 +10,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <time.h>
 #include <unistd.h>
 
 using namespace coc;
 
 struct CUevent_st {
-    unsigned flags = 0;
     bool destroyed = false;
     Ticket last;                       /* null: not recorded yet, or while a stream was captured: */
     std::shared_ptr<Capture> captured; /* there */
@@ -27,7 +25,6 @@ namespace coc
 {
 std::recursive_mutex call_lock;
 thread_local bool in_operation;
-coc_counts counts;
 } // namespace coc
 
 namespace
@@ -43,19 +40,11 @@ unsigned long queued_host_changes, queued;
 thread_local cudaError_t last_error;
 cudaError_t fault_code;
 std::string fault_message;
-bool in_host_function;
 
 uint64_t next_random(uint64_t &x)
 {
     x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
     return x * 2685821657736338717ull;
-}
-
-double milliseconds()
-{
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 CUstream_st *new_stream(bool blocking)
@@ -77,19 +66,13 @@ void built_in_streams()
 
 /* ---- running ---- */
 
-void perform(const Work &run, bool host)
+void perform(const Work &run)
 {
     if (!run || fault_code != cudaSuccess)
         return;
-    if (host) {
-        in_host_function = true;
-        run();
-        in_host_function = false;
-    } else {
-        open_device_memory(true);
-        run();
-        open_device_memory(false);
-    }
+    open_device_memory(true);
+    run();
+    open_device_memory(false);
 }
 
 /* One node of a graph whose predecessors have run: any of them where streams take turns, else the first. */
@@ -107,7 +90,7 @@ void step(Launch &l)
             break;
     }
     const size_t i = can[can.size() > 1 ? next_random(turns) % can.size() : 0];
-    perform(nodes[i].run, nodes[i].host);
+    perform(nodes[i].run);
     l.done[i] = true;
     l.left--;
 }
@@ -124,7 +107,7 @@ void advance_on_lane(Operation &o)
         if (o.launch->left)
             return;
     }
-    perform(o.run, o.host);
+    perform(o.run);
     o.run = nullptr;
     o.launch = nullptr;
     o.done = true;
@@ -137,10 +120,8 @@ bool advance(const CUstream_st &q, Operation &o)
     in_operation = true;
     run_on_lane(q.lane, [&o] { advance_on_lane(o); });
     in_operation = false;
-    if (o.done) {
-        o.at = milliseconds();
+    if (o.done)
         queued_host_changes -= o.changes_host;
-    }
     return o.done;
 }
 
@@ -168,7 +149,6 @@ void host_follows(const Ticket &t)
 
 cudaError_t wait_for(const Ticket &t)
 {
-    counts.waits++;
     progress([&] { return !is_pending(t); });
     host_follows(t);
     return fault_code;
@@ -191,8 +171,6 @@ namespace coc
 
 cudaError_t refuse_call(Call kind)
 {
-    if (in_host_function)
-        return cudaErrorNotPermitted;
     if (fault_code != cudaSuccess && kind != Call::even_after_a_fault)
         return fault_code;
     return kind == Call::unsafe_in_capture ? refuse_unsafe() : cudaSuccess;
@@ -216,11 +194,6 @@ void device_fault(cudaError_t code, const std::string &what)
         fault_code = code;
         fault_message = what;
     }
-}
-
-std::string last_failure()
-{
-    return fault_message;
 }
 
 /* ---- queues ---- */
@@ -297,17 +270,6 @@ cudaError_t submit(cudaStream_t handle, Operation operation, Ticket *ticket)
 void enqueue_kernel(cudaStream_t stream, std::function<void()> run)
 {
     api(Call::plain, [&] {
-        counts.kernels++;
-        Operation o;
-        o.run = std::move(run);
-        return submit(stream, std::move(o));
-    });
-}
-
-void enqueue_on_stream(cudaStream_t stream, std::function<void()> run)
-{
-    api(Call::plain, [&] {
-        counts.library_calls++;
         Operation o;
         o.run = std::move(run);
         return submit(stream, std::move(o));
@@ -325,32 +287,19 @@ cudaError_t coc_enqueue(cudaStream_t stream, void (*fn)(void *), void *arg, void
             drop(p);
     });
     return api(Call::plain, [&] {
-        counts.library_calls++;
         Operation o;
         o.run = [fn, kept = std::move(kept)] { fn(kept.get()); };
         return submit(stream, std::move(o));
     });
 }
 
-coc_counts coc_count(void)
-{
-    return counts;
-}
+/* ---- the end of the process ---- */
 
-void coc_clear_fault(void)
+namespace
 {
-    std::lock_guard<std::recursive_mutex> one(call_lock);
-    for (CUstream_st *q : streams) {
-        for (const Ticket &t : q->queue)
-            t->done = true;
-        q->queue.clear();
-    }
-    queued = queued_host_changes = 0;
-    fault_code = last_error = cudaSuccess;
-    fault_message.clear();
-}
 
-int coc_leaks(void)
+/* How many blocks of memory, streams, events and graphs exist; each gets a line on stderr. */
+int leaks()
 {
     std::lock_guard<std::recursive_mutex> one(call_lock);
     int count = 0;
@@ -370,18 +319,17 @@ int coc_leaks(void)
     return count;
 }
 
-namespace
-{
 struct AtExit {
     ~AtExit()
     {
         const char *wanted = getenv("COC_LEAKS");
-        if (!wanted || !*wanted || !coc_leaks() || strcmp(wanted, "fail"))
+        if (!wanted || !*wanted || !leaks() || strcmp(wanted, "fail"))
             return;
         fflush(nullptr);
         _exit(1);
     }
 } at_exit;
+
 } // namespace
 
 /* ---- copies ---- */
@@ -459,8 +407,6 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, 
     const bool pageable_from = !c.from_device && !c.from_pinned, pageable_to = !c.to_device && !c.to_pinned;
     if (q->capture && (pageable_from || pageable_to))
         return refuse_capture(*q->capture, cudaErrorStreamCaptureUnsupported);
-    counts.copies++;
-    counts.pageable_copies += pageable_from || pageable_to;
     if (pageable_from)
         c.staged = std::make_shared<std::vector<char>>(c.from, c.from + bytes);
     if (options.deferred && !q->capture && c.from_pinned && !queued_changes_host_memory()) {
@@ -487,7 +433,6 @@ cudaError_t set_bytes(void *p, int value, size_t bytes, cudaStream_t stream)
         return cudaSuccess;
     if (!on_device(p, bytes))
         return cudaErrorInvalidValue;
-    counts.memsets++;
     Operation o;
     o.run = [=] {
         if (on_device(p, bytes))
@@ -521,18 +466,6 @@ cudaError_t cudaMemset(void *p, int value, size_t bytes)
     return api(Call::unsafe_in_capture, [&] { return set_bytes(p, value, bytes, nullptr); });
 }
 
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fn, void *data)
-{
-    return api(Call::plain, [&] {
-        if (!fn)
-            return cudaErrorInvalidValue;
-        Operation o;
-        o.host = o.changes_host = true;
-        o.run = [=] { fn(data); };
-        return submit(stream, std::move(o));
-    });
-}
-
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
@@ -549,11 +482,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 cudaError_t cudaStreamCreate(cudaStream_t *stream)
 {
     return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
-}
-
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int)
-{
-    return cudaStreamCreateWithFlags(stream, flags);
 }
 
 /* Returns at once; what is queued still runs. */
@@ -583,7 +511,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
         if ((error = refuse_unsafe()) != cudaSuccess ||
             (q == legacy_stream && (error = refuse_legacy()) != cudaSuccess))
             return error;
-        counts.waits++;
         for (CUstream_st *other : streams) /* the legacy stream stands for all that wait for it */
             if (other == q || (q == legacy_stream && other->blocking)) {
                 progress([&] { return other->queue.empty(); });
@@ -620,7 +547,6 @@ cudaError_t cudaDeviceSynchronize(void)
         const cudaError_t error = refuse_all_captures();
         if (error != cudaSuccess)
             return error;
-        counts.waits++;
         progress([] { return false; });
         for (const CUstream_st *q : streams)
             host_follows(q->last);
@@ -659,7 +585,6 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
         if (!event || (flags & ~known) || ((flags & cudaEventInterprocess) && !(flags & cudaEventDisableTiming)))
             return cudaErrorInvalidValue;
         CUevent_st *e = new CUevent_st;
-        e->flags = flags;
         events.push_back(e);
         *event = e;
         return cudaSuccess;
@@ -741,19 +666,6 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     });
 }
 
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
-{
-    return api(Call::plain, [&] {
-        const CUevent_st *a = event_of(start), *b = event_of(end);
-        if (!a || !b || !a->last || !b->last || ((a->flags | b->flags) & cudaEventDisableTiming))
-            return cudaErrorInvalidResourceHandle;
-        if (is_pending(a->last) || is_pending(b->last))
-            return cudaErrorNotReady;
-        *ms = (float)(b->last->at - a->last->at);
-        return cudaSuccess;
-    });
-}
-
 /* ---- errors ---- */
 
 cudaError_t cudaPeekAtLastError(void)
@@ -793,7 +705,6 @@ const Word words[] = {
     WORD(cudaErrorNotReady, "device not ready"),
     WORD(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
     WORD(cudaErrorLaunchFailure, "unspecified launch failure"),
-    WORD(cudaErrorNotPermitted, "operation not permitted"),
     WORD(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
     WORD(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
     WORD(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate capture sequences"),
