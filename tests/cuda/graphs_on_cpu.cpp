@@ -25,14 +25,6 @@ namespace
 std::vector<CUgraph_st *> &graphs = *new std::vector<CUgraph_st *>; /* never destroyed: the list of leaks comes last */
 std::vector<CUgraphExec_st *> &execs = *new std::vector<CUgraphExec_st *>;
 
-template <class T> T *live(const std::vector<T *> &all, const T *handle)
-{
-    for (T *x : all)
-        if (x == handle && !x->destroyed)
-            return x;
-    return nullptr;
-}
-
 /* Whether everything that other streams recorded comes before what the origin recorded last. */
 bool is_joined(const Capture &c)
 {
@@ -127,17 +119,16 @@ cudaError_t record(CUstream_st &q, const Operation &operation)
 }
 
 /* A stream waits for an event that was recorded in a captured stream: it is captured from now on, too. */
-cudaError_t join_capture(CUstream_st &q, bool legacy, const std::shared_ptr<Capture> &c,
-                         const std::vector<unsigned> &nodes)
+cudaError_t join_capture(CUstream_st &q, const std::shared_ptr<Capture> &c, const std::vector<unsigned> &nodes)
 {
     if (std::find(captures.begin(), captures.end(), c) == captures.end())
         return cudaErrorCapturedEvent; /* that capture has ended: the event stands for nothing */
     if (c->invalid)
         return cudaErrorStreamCaptureInvalidated;
-    if (legacy)
+    if (is_legacy(q))
         return refuse_capture(*c, cudaErrorStreamCaptureImplicit);
     if (q.capture && q.capture != c) {
-        (void)refuse_capture(*q.capture, cudaErrorStreamCaptureMerge);
+        (void)refuse_capture(*q.capture, cudaErrorStreamCaptureMerge); /* both are lost; one code is returned */
         return refuse_capture(*c, cudaErrorStreamCaptureMerge);
     }
     if (!q.capture) {
@@ -167,11 +158,10 @@ std::string graph_leaks(int *count)
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode)
 {
     return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
+        CUstream_st *q = stream_of(stream);
         if (!q)
-            return error;
-        if (!stream || stream == cudaStreamLegacy)
+            return cudaErrorInvalidResourceHandle;
+        if (is_legacy(*q))
             return cudaErrorStreamCaptureUnsupported;
         if ((unsigned)mode > (unsigned)cudaStreamCaptureModeRelaxed)
             return cudaErrorInvalidValue;
@@ -191,10 +181,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     return api(Call::even_after_a_fault, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
+        CUstream_st *q = stream_of(stream);
         if (!q || !graph)
-            return q ? cudaErrorInvalidValue : error;
+            return q ? cudaErrorInvalidValue : cudaErrorInvalidResourceHandle;
         *graph = nullptr;
         const std::shared_ptr<Capture> c = q->capture;
         if (!c)

@@ -166,11 +166,9 @@ void check_fences(const Region &b)
     for (size_t i = b.bytes; i < span(b.bytes) - fence_bytes; i++)
         if ((unsigned char)b.p[i] != fence)
             at = "behind";
-    char text[160];
-    snprintf(text, sizeof text, "something has written %s a block of %zu bytes of device memory", at ? at : "",
-             b.bytes);
     if (at)
-        device_fault(cudaErrorIllegalAddress, text);
+        device_fault(cudaErrorIllegalAddress, std::string("something has written ") + at + " a block of " +
+                                                  std::to_string(b.bytes) + " bytes of device memory");
 }
 
 } // namespace

@@ -20,6 +20,27 @@ namespace coc
 
 typedef std::function<void()> Work;
 
+/* ---- chance, and handles ---- */
+
+inline uint64_t seeded()
+{
+    return options.seed * 0x9E3779B97F4A7C15ull | 1;
+}
+inline uint64_t next_random(uint64_t &x) /* xorshift64* */
+{
+    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
+    return x * 2685821657736338717ull;
+}
+
+/* Handles stay valid memory for ever: a destroyed one is found, not followed. */
+template <class T> T *live(const std::vector<T *> &all, const T *handle)
+{
+    for (T *x : all)
+        if (x == handle && !x->destroyed)
+            return x;
+    return nullptr;
+}
+
 /* ---- calls: one at a time, and what refuses all of them (streams_on_cpu.cpp) ---- */
 
 enum class Call { plain, unsafe_in_capture, even_after_a_fault };
@@ -130,8 +151,7 @@ cudaError_t refuse_legacy();       /* work on the legacy stream, for which captu
 cudaError_t refuse_unsafe();       /* calls that are unsafe in the captures' modes */
 cudaError_t record(CUstream_st &q, const Operation &operation);
 /* q waits for an event that was recorded behind these nodes. */
-cudaError_t join_capture(CUstream_st &q, bool legacy, const std::shared_ptr<Capture> &c,
-                         const std::vector<unsigned> &nodes);
+cudaError_t join_capture(CUstream_st &q, const std::shared_ptr<Capture> &c, const std::vector<unsigned> &nodes);
 std::string graph_leaks(int *count);
 
 } // namespace coc
@@ -149,8 +169,8 @@ struct CUstream_st {
 namespace coc
 {
 
-/* The stream behind a handle, or null after setting *error. */
-CUstream_st *stream_of(cudaStream_t handle, cudaError_t *error);
+CUstream_st *stream_of(cudaStream_t handle); /* null: cudaErrorInvalidResourceHandle */
+bool is_legacy(const CUstream_st &q);
 /* Runs it when its turn comes, or records it. */
 cudaError_t submit(cudaStream_t handle, Operation operation, Ticket *ticket = nullptr);
 void progress(const std::function<bool()> &until); /* runs what is queued until it holds; streams take turns */

@@ -30,7 +30,6 @@ thread_local bool in_operation;
 namespace
 {
 
-/* Handles stay valid memory for ever: a destroyed one is found, not followed. */
 std::vector<CUstream_st *> &streams = *new std::vector<CUstream_st *>; /* needed after the last destructor */
 std::vector<CUevent_st *> &events = *new std::vector<CUevent_st *>;
 CUstream_st *legacy_stream, *thread_stream;
@@ -40,12 +39,6 @@ unsigned long queued_host_changes, queued;
 thread_local cudaError_t last_error;
 cudaError_t fault_code;
 std::string fault_message;
-
-uint64_t next_random(uint64_t &x)
-{
-    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
-    return x * 2685821657736338717ull;
-}
 
 CUstream_st *new_stream(bool blocking)
 {
@@ -154,14 +147,6 @@ cudaError_t wait_for(const Ticket &t)
     return fault_code;
 }
 
-CUevent_st *event_of(cudaEvent_t handle)
-{
-    for (CUevent_st *e : events)
-        if (e == handle && !e->destroyed)
-            return e;
-    return nullptr;
-}
-
 } // namespace
 
 namespace coc
@@ -198,24 +183,25 @@ void device_fault(cudaError_t code, const std::string &what)
 
 /* ---- queues ---- */
 
-CUstream_st *stream_of(cudaStream_t handle, cudaError_t *error)
+CUstream_st *stream_of(cudaStream_t handle)
 {
     built_in_streams();
     if (!handle || handle == cudaStreamLegacy)
         return legacy_stream;
     if (handle == cudaStreamPerThread)
         return thread_stream;
-    for (CUstream_st *q : streams)
-        if (q == handle && !q->destroyed)
-            return q;
-    *error = cudaErrorInvalidResourceHandle;
-    return nullptr;
+    return live(streams, handle);
+}
+
+bool is_legacy(const CUstream_st &q)
+{
+    return &q == legacy_stream;
 }
 
 void progress(const std::function<bool()> &until)
 {
     if (!turns)
-        turns = options.seed * 0x9E3779B97F4A7C15ull | 1;
+        turns = seeded();
     while (queued && !until()) {
         std::vector<CUstream_st *> can;
         for (CUstream_st *q : streams)
@@ -239,13 +225,13 @@ bool queued_changes_host_memory()
 
 cudaError_t submit(cudaStream_t handle, Operation operation, Ticket *ticket)
 {
-    cudaError_t error = cudaSuccess;
-    CUstream_st *q = stream_of(handle, &error);
+    CUstream_st *q = stream_of(handle);
     if (!q)
-        return error;
+        return cudaErrorInvalidResourceHandle;
     if (q->capture)
         return record(*q, operation);
-    if (q == legacy_stream && (error = refuse_legacy()) != cudaSuccess)
+    const cudaError_t error = q == legacy_stream ? refuse_legacy() : cudaSuccess;
+    if (error != cudaSuccess)
         return error;
     const Ticket t = std::make_shared<Operation>(std::move(operation));
     if (q == legacy_stream) {
@@ -393,11 +379,10 @@ bool classify(Copy &c, cudaMemcpyKind kind)
 /* `waits`: the call returns when the copy is done. */
 cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream, bool waits)
 {
-    cudaError_t error = cudaSuccess;
-    const CUstream_st *q = stream_of(stream, &error);
+    const CUstream_st *q = stream_of(stream);
     Copy c{ (char *)to, (const char *)from, bytes, false, false, false, false, nullptr };
     if (!q)
-        return error;
+        return cudaErrorInvalidResourceHandle;
     if ((unsigned)kind > (unsigned)cudaMemcpyDefault)
         return cudaErrorInvalidMemcpyDirection;
     if (!bytes)
@@ -418,7 +403,8 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, 
     o.changes_host = !c.to_device;
     o.run = [c = std::move(c)] { run_copy(c); };
     Ticket ticket;
-    if ((error = submit(stream, std::move(o), &ticket)) != cudaSuccess || q->capture)
+    const cudaError_t error = submit(stream, std::move(o), &ticket);
+    if (error != cudaSuccess || q->capture)
         return error;
     if (waits || pageable_to)
         return wait_for(ticket);
@@ -488,28 +474,32 @@ cudaError_t cudaStreamCreate(cudaStream_t *stream)
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     return api(Call::even_after_a_fault, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
+        CUstream_st *q = stream_of(stream);
         if (!q || q == legacy_stream || q == thread_stream)
             return cudaErrorInvalidResourceHandle;
-        if (q->capture)
+        if (q->capture) /* that is lost; this call succeeds */
             (void)refuse_capture(*q->capture, cudaErrorStreamCaptureInvalidated);
         q->destroyed = true;
         return cudaSuccess;
     });
 }
 
+/* A captured stream can neither be waited for nor asked, nor can any other where calls are unsafe. */
+static cudaError_t refuse_stream(const CUstream_st *q)
+{
+    if (!q)
+        return cudaErrorInvalidResourceHandle;
+    return q->capture ? refuse_capture(*q->capture, cudaErrorStreamCaptureUnsupported) : refuse_unsafe();
+}
+
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
-        if (!q)
-            return error;
-        if (q->capture)
-            return refuse_capture(*q->capture, cudaErrorStreamCaptureUnsupported);
-        if ((error = refuse_unsafe()) != cudaSuccess ||
-            (q == legacy_stream && (error = refuse_legacy()) != cudaSuccess))
+        const CUstream_st *q = stream_of(stream);
+        cudaError_t error = refuse_stream(q);
+        if (error == cudaSuccess && q == legacy_stream)
+            error = refuse_legacy();
+        if (error != cudaSuccess)
             return error;
         for (CUstream_st *other : streams) /* the legacy stream stands for all that wait for it */
             if (other == q || (q == legacy_stream && other->blocking)) {
@@ -523,13 +513,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
-        if (!q)
-            return error;
-        if (q->capture)
-            return refuse_capture(*q->capture, cudaErrorStreamCaptureUnsupported);
-        if ((error = refuse_unsafe()) != cudaSuccess)
+        const CUstream_st *q = stream_of(stream);
+        const cudaError_t error = refuse_stream(q);
+        if (error != cudaSuccess)
             return error;
         if (q->queue.empty()) {
             host_follows(q->last);
@@ -557,15 +543,14 @@ cudaError_t cudaDeviceSynchronize(void)
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
     return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
-        CUevent_st *e = event_of(event);
+        CUstream_st *q = stream_of(stream);
+        CUevent_st *e = live(events, event);
         if (!q || !e)
             return cudaErrorInvalidResourceHandle;
         if (flags)
             return cudaErrorInvalidValue;
         if (e->captured)
-            return join_capture(*q, q == legacy_stream, e->captured, e->nodes);
+            return join_capture(*q, e->captured, e->nodes);
         if (!e->last)
             return cudaSuccess;
         if (q->capture)
@@ -599,7 +584,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
     return api(Call::even_after_a_fault, [&] {
-        CUevent_st *e = event_of(event);
+        CUevent_st *e = live(events, event);
         if (!e)
             return cudaErrorInvalidResourceHandle;
         e->destroyed = true;
@@ -612,9 +597,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     return api(Call::plain, [&] {
-        cudaError_t error = cudaSuccess;
-        CUstream_st *q = stream_of(stream, &error);
-        CUevent_st *e = event_of(event);
+        CUstream_st *q = stream_of(stream);
+        CUevent_st *e = live(events, event);
         if (!q || !e)
             return cudaErrorInvalidResourceHandle;
         if (q->capture && q->capture->invalid)
@@ -643,7 +627,7 @@ static cudaError_t refuse_event(const CUevent_st *e)
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     return api(Call::plain, [&] {
-        const CUevent_st *e = event_of(event);
+        const CUevent_st *e = live(events, event);
         const cudaError_t error = refuse_event(e);
         return error != cudaSuccess ? error : wait_for(e->last);
     });
@@ -652,7 +636,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
     return api(Call::plain, [&] {
-        const CUevent_st *e = event_of(event);
+        const CUevent_st *e = live(events, event);
         const cudaError_t error = refuse_event(e);
         if (error != cudaSuccess)
             return error;
