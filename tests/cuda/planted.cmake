@@ -1,11 +1,3 @@
-# Sources of the stand-in for CUDA's runtime and its kernels' scheduler.
-set(runtime_on_cpu cuda_on_cpu.cpp memory_on_cpu.cpp streams_on_cpu.cpp graphs_on_cpu.cpp shared_memory_on_cpu.cpp)
-
-if(VICMAE_SANITIZE MATCHES "thread")
-  # Compiled without TSan, but telling it what orders what (sanitizers.h).
-  set_source_files_properties(${runtime_on_cpu} PROPERTIES COMPILE_OPTIONS "-fno-sanitize=thread;-DCOC_TSAN=1")
-endif()
-
 # A test of the tests: faults that must be found, by builds of their own for each sanitizer (so not where all is sanitized).
 function(vicmae_planted name options runtime_options)
   add_library(runtime_on_cpu_${name} OBJECT ${runtime_on_cpu})
