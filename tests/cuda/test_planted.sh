@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_planted.sh -- a test of the tests: every fault of planted.cu must be found, by each way that is said to find it, and
+# test_planted.sh -- a test of the tests: every fault of planted_*.cu must be found, by each way that is said to find it, and
 # what is right must pass all of them. Usage: test_planted.sh DIRECTORY, which holds planted_plain, planted_asan, planted_tsan
 # and planted_tsan_blocks.
 set -u
@@ -94,7 +94,7 @@ for fault in missing_barrier missing_barrier_downward missing_syncwarp race_of_e
     finds tsan $fault "data race .*$fault"
 done
 finds tsan_blocks race_between_blocks 'data race .*race_between_blocks'
-finds plain divergent_barrier 'wait at different barriers: .*planted.cu:.*planted.cu:'
+finds plain divergent_barrier 'wait at different barriers: .*planted_kernels.cu:.*planted_kernels.cu:'
 finds plain barrier_not_reached 'leaves the kernel while 32 wait at a barrier'
 finds plain shuffle_in_a_branch 'deadlock of 64 threads'
 finds plain shuffle_outside_its_mask 'its mask leaves it out'
