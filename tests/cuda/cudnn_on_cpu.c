@@ -1,19 +1,19 @@
 /* cudnn_on_cpu.c -- cuDNN's handle and cudnnBackendExecute on the CPU; the rest of cuDNN is the real library, which
  * builds plans for a GPU that is only described.
  *
- * A plan's JSON holds the operation graph that it was made from. It is read back and computed in double, rounding what
- * each tensor's type would round: so a graph that cuDNN accepts is also known to mean what its author thinks. It says
- * nothing about NVIDIA's kernels. The work waits for its turn in the stream, may be captured, and demands what the real
- * library documents: aligned device memory of the right size, a workspace (which it fills with NaNs).
+ * A plan's JSON holds the operation graph that it was made from. It is read back and computed (cudnn_plan_on_cpu.c): so
+ * a graph that cuDNN accepts is also known to mean what its author thinks. It says nothing about NVIDIA's kernels. The
+ * work waits for its turn in the stream, may be captured, and demands what the real library documents: aligned device
+ * memory of the right size, a workspace (which it fills with NaNs).
  *
  * A variant pack does not give back what was put into it, so cudnnBackendSetAttribute is listened to on its way. */
 #include "tests/cuda/coc.h"
+#include "tests/cuda/cudnn_plan_on_cpu.h"
 #include "tests/cuda/described_gpu.h"
 
 #include <cudnn.h>
 #include <dlfcn.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,24 +22,11 @@
 
 typedef cudnnBackendDescriptor_t desc;
 
-enum { ARRAYS = 128, RANK = 5, PACKED = 64, WORKSPACE_ALIGNMENT = 256 };
-
-/* A tensor of the graph: its values row-major, whatever its strides. */
-typedef struct array {
-    int64_t uid, dim[RANK], stride[RANK], count, span; /* span: elements from the first to the last in memory */
-    int rank;
-    bool bf16, by_value, output, ready;
-    uintptr_t alignment;
-    double *v;
-    void *memory;   /* of the caller; NULL for a virtual tensor */
-    float constant; /* of a by-value tensor */
-} array;
+enum { PACKED = 64, WORKSPACE_ALIGNMENT = 256 };
 
 /* One call of cudnnBackendExecute. */
 typedef struct execution {
-    json_t *plan;
-    array arrays[ARRAYS];
-    int array_count;
+    plan_graph graph;
     void *workspace;
     int64_t workspace_bytes;
 } execution;
@@ -55,301 +42,13 @@ __attribute__((constructor)) static void describe_a_gpu(void)
     setenv("VICMAE_CUDNN_DEVICE_JSON", DESCRIBED_H100, 0);
 }
 
-/* ---- values ---- */
-
-static double rounded(bool bf16, double x)
-{
-    float f = (float)x;
-    uint32_t bits;
-    if (!bf16 || isnan(f))
-        return f;
-    memcpy(&bits, &f, 4);
-    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-static double load(bool bf16, const void *p, int64_t i)
-{
-    float f;
-    uint32_t bits;
-    if (!bf16)
-        return ((const float *)p)[i];
-    bits = (uint32_t)((const uint16_t *)p)[i] << 16;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-static void store(bool bf16, void *p, int64_t i, double x)
-{
-    float f = (float)rounded(bf16, x);
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    if (bf16)
-        ((uint16_t *)p)[i] = (uint16_t)(isnan(f) ? 0x7FFF : bits >> 16);
-    else
-        ((float *)p)[i] = f;
-}
-
-static void unflatten(const array *a, int64_t i, int64_t at[RANK])
-{
-    for (int d = a->rank - 1; d >= 0; d--)
-        at[d] = i % a->dim[d], i /= a->dim[d];
-}
-
-static int64_t offset(const array *a, int64_t i)
-{
-    int64_t at[RANK], o = 0;
-    unflatten(a, i, at);
-    for (int d = 0; d < a->rank; d++)
-        o += at[d] * a->stride[d];
-    return o;
-}
-
-/* a's value at like's i-th place. */
-static double broadcast(const array *a, const array *like, int64_t i)
-{
-    int64_t at[RANK], o = 0;
-    unflatten(like, i, at);
-    for (int d = 0; d < a->rank; d++)
-        o = o * a->dim[d] + (a->dim[d] == 1 ? 0 : at[d]);
-    return a->v[o];
-}
-
-static void put(array *a, int64_t i, double x)
-{
-    a->v[i] = rounded(a->bf16, x);
-}
-
-/* ---- the JSON ---- */
-
-static const char *text(const json_t *node, const char *key)
-{
-    const char *s = json_string_value(json_object_get(node, key));
-    return s ? s : "";
-}
-
-static array *find(execution *e, const json_t *node, const char *key)
-{
-    const char *name = text(node, key);
-    for (int i = 0; *name && i < e->array_count; i++)
-        if (e->arrays[i].uid == strtoll(name, NULL, 10))
-            return &e->arrays[i];
-    return NULL;
-}
-
-static int64_t number(const json_t *list, int i)
-{
-    const json_t *n = json_is_array(list) ? json_array_get(list, (size_t)i) : list;
-    return (int64_t)json_number_value(n);
-}
-
-static const char *const outputs[] = { "Y", "matC", "O", "stats", "dX", "dW" };
-static const char *const inputs[] = { "X", "B", "matA", "matB", "Q", "K", "V", "scale", "W", "dY" };
-#define COUNT(list) (int)(sizeof(list) / sizeof *(list))
-
-/* The keys of a convolution's tensors mean different things in its three directions. */
-static bool is_output(const json_t *node, const char *key)
-{
-    return !(strcmp(key, "Y") == 0 && strstr(text(node, "operation"), "CONVOLUTION_BACKWARD"));
-}
-
-/* ---- operations: NULL, or what is not known ---- */
-
-static const char *run_pointwise(execution *e, const json_t *node)
-{
-    array *x = find(e, node, "X"), *b = find(e, node, "B"), *y = find(e, node, "Y");
-    const char *mode = text(node, "pointwiseMode") + strlen("CUDNN_POINTWISE_");
-    for (int64_t i = 0; i < y->count; i++) {
-        const double u = broadcast(x, y, i), w = b ? broadcast(b, y, i) : 0.0;
-        if (!strcmp(mode, "ADD"))
-            put(y, i, u + w);
-        else if (!strcmp(mode, "SUB"))
-            put(y, i, u - w);
-        else if (!strcmp(mode, "MUL"))
-            put(y, i, u * w);
-        else if (!strcmp(mode, "DIV"))
-            put(y, i, u / w);
-        else if (!strcmp(mode, "EXP"))
-            put(y, i, exp(u));
-        else if (!strcmp(mode, "LOG"))
-            put(y, i, log(u));
-        else if (!strcmp(mode, "IDENTITY"))
-            put(y, i, u);
-        else
-            return mode;
-    }
-    return NULL;
-}
-
-/* Operands reach the tensor cores as bf16, whatever a virtual tensor's type says. */
-static double *as_bf16(const array *a)
-{
-    double *v = malloc((size_t)a->count * sizeof *v);
-    for (int64_t i = 0; v && i < a->count; i++)
-        v[i] = rounded(true, a->v[i]);
-    return v;
-}
-
-static const char *run_matmul(execution *e, const json_t *node)
-{
-    array *a = find(e, node, "matA"), *b = find(e, node, "matB"), *c = find(e, node, "matC");
-    const int64_t m = a->dim[a->rank - 2], k = a->dim[a->rank - 1], n = b->dim[b->rank - 1], batch = c->count / (m * n);
-    double *left = as_bf16(a), *right = as_bf16(b), *sum = calloc((size_t)n, sizeof *sum);
-    const bool memory = left && right && sum;
-    for (int64_t p = 0; memory && p < batch; p++)
-        for (int64_t i = 0; i < m; i++) {
-            memset(sum, 0, (size_t)n * sizeof *sum);
-            for (int64_t t = 0; t < k; t++)
-                for (int64_t j = 0; j < n; j++)
-                    sum[j] += left[(p * m + i) * k + t] * right[(p * k + t) * n + j];
-            for (int64_t j = 0; j < n; j++)
-                put(c, (p * m + i) * n + j, sum[j]);
-        }
-    free(left);
-    free(right);
-    free(sum);
-    return memory ? NULL : "a product without memory";
-}
-
-static const char *run_reduction(execution *e, const json_t *node)
-{
-    array *x = find(e, node, "X"), *y = find(e, node, "Y");
-    if (strcmp(text(node, "reductionOp"), "CUDNN_REDUCE_TENSOR_ADD"))
-        return text(node, "reductionOp");
-    memset(y->v, 0, (size_t)y->count * sizeof *y->v);
-    for (int64_t i = 0; i < x->count; i++) {
-        int64_t at[RANK], o = 0;
-        unflatten(x, i, at);
-        for (int d = 0; d < y->rank; d++)
-            o = o * y->dim[d] + (y->dim[d] == 1 ? 0 : at[d]);
-        y->v[o] += x->v[i];
-    }
-    for (int64_t i = 0; i < y->count; i++)
-        put(y, i, y->v[i]);
-    return NULL;
-}
-
-/* The same memory under other dimensions and strides. */
-static const char *run_reshape(execution *e, const json_t *node)
-{
-    array *x = find(e, node, "X"), *y = find(e, node, "Y");
-    double *memory = calloc((size_t)x->span, sizeof *memory);
-    if (!memory || y->span > x->span) {
-        free(memory);
-        return "a reshape beyond its tensor";
-    }
-    for (int64_t i = 0; i < x->count; i++)
-        memory[offset(x, i)] = x->v[i];
-    for (int64_t i = 0; i < y->count; i++)
-        put(y, i, memory[offset(y, i)]);
-    free(memory);
-    return NULL;
-}
-
-static const char *run_attention(execution *e, const json_t *node)
-{
-    array *q = find(e, node, "Q"), *k = find(e, node, "K"), *v = find(e, node, "V"), *o = find(e, node, "O");
-    array *stats = find(e, node, "stats"), *scale = find(e, node, "scale");
-    const int64_t heads = q->dim[0] * q->dim[1], s = q->dim[2], t = k->dim[2], d = q->dim[3];
-    double *p = malloc((size_t)t * sizeof *p), *result = malloc((size_t)d * sizeof *result);
-    const bool memory = p && result;
-    for (int64_t row = 0; memory && row < heads * s; row++) {
-        const int64_t h = row / s;
-        double top = -INFINITY, sum = 0.0;
-        for (int64_t j = 0; j < t; j++) {
-            p[j] = 0.0;
-            for (int64_t c = 0; c < d; c++)
-                p[j] += q->v[row * d + c] * k->v[(h * t + j) * d + c];
-            p[j] *= scale ? scale->v[0] : 1.0;
-            top = fmax(top, p[j]);
-        }
-        for (int64_t j = 0; j < t; j++)
-            sum += p[j] = exp(p[j] - top);
-        memset(result, 0, (size_t)d * sizeof *result);
-        for (int64_t j = 0; j < t; j++) /* unnormalised and in bf16, as a GPU does it */
-            for (int64_t c = 0; c < d; c++)
-                result[c] += rounded(true, p[j]) * v->v[(h * t + j) * d + c];
-        for (int64_t c = 0; c < d; c++)
-            put(o, row * d + c, result[c] / sum);
-        if (stats)
-            put(stats, row, top + log(sum));
-    }
-    free(p);
-    free(result);
-    return memory ? NULL : "attention without memory";
-}
-
-/* All three directions walk over the same terms y += x w, dx += dy w, dw += x dy. */
-static const char *run_convolution(execution *e, const json_t *node)
-{
-    array *dx = find(e, node, "dX"), *dw = find(e, node, "dW"), *dy = find(e, node, "dY");
-    array *x = dx ? dx : find(e, node, "X"), *w = dw ? dw : find(e, node, "W"), *y = dy ? dy : find(e, node, "Y");
-    array *result = dx ? dx : dw ? dw : y;
-    const json_t *pad = json_object_get(node, "pad"), *stride = json_object_get(node, "stride");
-    memset(result->v, 0, (size_t)result->count * sizeof *result->v);
-    const int64_t in = x->dim[1], high = w->dim[2], wide = w->dim[3];
-    for (int64_t i = 0; i < y->count; i++) {
-        int64_t at[RANK];
-        unflatten(y, i, at);
-        for (int64_t c = 0; c < in; c++)
-            for (int64_t kernel = 0; kernel < high * wide; kernel++) {
-                const int64_t row = at[2] * number(stride, 0) - number(pad, 0) + kernel / wide;
-                const int64_t column = at[3] * number(stride, 1) - number(pad, 1) + kernel % wide;
-                if (row < 0 || row >= x->dim[2] || column < 0 || column >= x->dim[3])
-                    continue;
-                double *of_x = &x->v[((at[0] * in + c) * x->dim[2] + row) * x->dim[3] + column];
-                double *of_w = &w->v[(at[1] * in + c) * high * wide + kernel], *of_y = &y->v[i];
-                if (dx)
-                    *of_x += *of_y * *of_w;
-                else if (dw)
-                    *of_w += *of_y * *of_x;
-                else
-                    *of_y += *of_x * *of_w;
-            }
-    }
-    for (int64_t i = 0; i < result->count; i++)
-        put(result, i, result->v[i]);
-    return NULL;
-}
-
-static const char *run_node(execution *e, const json_t *node)
-{
-    static const struct {
-        const char *name;
-        const char *(*run)(execution *, const json_t *);
-    } known[] = { { "POINTWISE", run_pointwise },
-                  { "MATMUL", run_matmul },
-                  { "REDUCTION", run_reduction },
-                  { "RESHAPE", run_reshape },
-                  { "SDPA_FWD", run_attention },
-                  { "CONVOLUTION_FORWARD", run_convolution },
-                  { "CONVOLUTION_BACKWARD_DATA", run_convolution },
-                  { "CONVOLUTION_BACKWARD_FILTER", run_convolution } };
-    const char *operation = text(node, "operation");
-    for (int i = 0; i < COUNT(known); i++) {
-        char name[128];
-        snprintf(name, sizeof name, "CUDNN_BACKEND_OPERATION_%s_DESCRIPTOR", known[i].name);
-        if (strcmp(operation, name) == 0)
-            return known[i].run(e, node);
-    }
-    return operation;
-}
-
 /* ---- an execution ---- */
 
 static void release(void *arg)
 {
     execution *e = arg;
-    for (int i = 0; i < e->array_count; i++)
-        free(e->arrays[i].v);
-    json_decref(e->plan);
+    plan_graph_release(&e->graph);
     free(e);
-}
-
-static const json_t *graph_of(const execution *e, const char *what)
-{
-    return json_object_get(json_object_get(e->plan, "operationGraph"), what);
 }
 
 static bool reachable(const array *a)
@@ -361,42 +60,10 @@ static bool reachable(const array *a)
 /* Whether the tensors and the workspace lie in device memory, now. */
 static bool memory_is_there(const execution *e)
 {
-    for (int i = 0; i < e->array_count; i++)
-        if (e->arrays[i].memory && !reachable(&e->arrays[i]))
+    for (int i = 0; i < e->graph.array_count; i++)
+        if (e->graph.arrays[i].memory && !reachable(&e->graph.arrays[i]))
             return false;
     return e->workspace_bytes == 0 || coc_device_writable(e->workspace, (size_t)e->workspace_bytes);
-}
-
-/* Nodes are not in the order of computation: each runs when its inputs are there. */
-static const char *run_nodes(execution *e)
-{
-    const json_t *nodes = graph_of(e, "nodes");
-    bool done[ARRAYS] = { false };
-    size_t left = json_array_size(nodes);
-    for (bool moved = true; left && moved;) {
-        moved = false;
-        for (size_t n = 0; n < json_array_size(nodes); n++) {
-            const json_t *node = json_array_get(nodes, n);
-            bool ready = !done[n];
-            for (int i = 0; ready && i < COUNT(inputs); i++) {
-                const array *in = find(e, node, inputs[i]);
-                ready = !in || in->ready;
-            }
-            if (!ready)
-                continue;
-            const char *unknown = run_node(e, node);
-            if (unknown)
-                return unknown;
-            for (int i = 0; i < COUNT(outputs); i++) {
-                array *out = find(e, node, outputs[i]);
-                if (out && is_output(node, outputs[i]))
-                    out->ready = true;
-            }
-            done[n] = moved = true;
-            left--;
-        }
-    }
-    return left ? "a graph whose nodes wait for each other" : NULL;
 }
 
 static void run(void *arg)
@@ -406,28 +73,10 @@ static void run(void *arg)
         abort();
     if (e->workspace_bytes)
         memset(e->workspace, 0xFF, (size_t)e->workspace_bytes);
-    for (int i = 0; i < e->array_count; i++) {
-        array *a = &e->arrays[i];
-        if (!(a->v = malloc((size_t)a->count * sizeof *a->v)))
-            abort();
-        a->ready = !a->output;
-        if (a->by_value)
-            a->v[0] = a->constant;
-        else if (a->memory && !a->output)
-            for (int64_t k = 0; k < a->count; k++)
-                a->v[k] = load(a->bf16, a->memory, offset(a, k));
-    }
-    const char *unknown = run_nodes(e);
+    const char *unknown = plan_graph_compute(&e->graph);
     if (unknown) {
         complain("cannot do ", unknown);
         abort();
-    }
-    for (int i = 0; i < e->array_count; i++) {
-        array *a = &e->arrays[i];
-        for (int64_t k = 0; a->memory && a->output && k < a->count; k++)
-            store(a->bf16, a->memory, offset(a, k), a->v[k]);
-        free(a->v); /* a captured call may run again */
-        a->v = NULL;
     }
 }
 
@@ -496,29 +145,14 @@ static json_t *json_of(desc plan)
     return root;
 }
 
-static const char *read_tensor(array *a, const json_t *item)
+/* What the variant pack holds for it. */
+static const char *bind(array *a)
 {
-    const json_t *dim = json_object_get(item, "dim"), *stride = json_object_get(item, "stride");
-    const char *type = text(item, "dataType");
-    a->uid = strtoll(text(item, "name"), NULL, 10);
-    a->bf16 = strcmp(type, "CUDNN_DATA_BFLOAT16") == 0;
-    a->rank = (int)json_array_size(dim);
-    a->count = a->span = 1;
-    a->by_value = json_is_true(json_object_get(item, "isByValue"));
-    a->alignment = (uintptr_t)number(json_object_get(item, "ptrAlignment"), 0);
-    if ((!a->bf16 && strcmp(type, "CUDNN_DATA_FLOAT")) || a->rank > RANK)
-        return "a tensor of a type or rank that is not known here";
-    for (int d = 0; d < a->rank; d++) {
-        a->dim[d] = number(dim, d);
-        a->stride[d] = number(stride, d);
-        a->count *= a->dim[d];
-        a->span += (a->dim[d] - 1) * a->stride[d];
-    }
     void *memory = NULL;
     for (int64_t i = 0; i < filled.count; i++)
         if (filled.uids[i] == a->uid)
             memory = filled.pointers[i];
-    if (json_is_true(json_object_get(item, "isVirtual")))
+    if (a->is_virtual)
         return memory ? "memory for a virtual tensor" : NULL;
     if (!memory)
         return "a tensor without memory in the variant pack";
@@ -533,22 +167,11 @@ static const char *read_tensor(array *a, const json_t *item)
 static const char *prepare(execution *e, desc plan)
 {
     int64_t got = 0;
-    if (!(e->plan = json_of(plan)) || !graph_of(e, "nodes"))
-        return "a plan without its graph";
-    if (json_array_size(graph_of(e, "tensors")) > ARRAYS || json_array_size(graph_of(e, "nodes")) > ARRAYS)
-        return "a graph that is too large";
-    for (size_t i = 0; i < json_array_size(graph_of(e, "tensors")); i++) {
-        const char *fault = read_tensor(&e->arrays[e->array_count++], json_array_get(graph_of(e, "tensors"), i));
-        if (fault)
-            return fault;
-    }
-    for (size_t n = 0; n < json_array_size(graph_of(e, "nodes")); n++)
-        for (int i = 0; i < COUNT(outputs); i++) {
-            const json_t *node = json_array_get(graph_of(e, "nodes"), n);
-            array *out = find(e, node, outputs[i]);
-            if (out && is_output(node, outputs[i]))
-                out->output = true;
-        }
+    const char *fault = plan_graph_read(&e->graph, json_of(plan));
+    for (int i = 0; !fault && i < e->graph.array_count; i++)
+        fault = bind(&e->graph.arrays[i]);
+    if (fault)
+        return fault;
     cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &got,
                              &e->workspace_bytes);
     e->workspace = filled.workspace;
