@@ -130,9 +130,8 @@ __device__ __forceinline__ pixel scale_down(const unsigned *middle, const axis<C
 }
 
 /* Sums over the block, in thread 0. */
-__device__ __forceinline__ int4 sum_tile(pixel own)
+__device__ __forceinline__ int4 sum_tile(int (&part)[WARPS][3], pixel own)
 {
-    __shared__ int part[WARPS][3];
     const int r = __reduce_add_sync(0xFFFFFFFFu, own.r), g = __reduce_add_sync(0xFFFFFFFFu, own.g),
               b = __reduce_add_sync(0xFFFFFFFFu, own.b);
     if (threadIdx.x % 32 == 0) {
@@ -159,6 +158,7 @@ __global__ void __launch_bounds__(THREADS)
     __shared__ unsigned middle[SOURCE_ROWS * WIDTH];
     __shared__ axis<WIDTH> across;
     __shared__ axis<CUT_HEIGHT> down;
+    __shared__ int part[WARPS][3];
     const tile t = tile_of<CUT_HEIGHT>(size);
     const vmae_view *view = &views[t.view];
     const unsigned char *record = sources + view->source;
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(THREADS)
             sum.b += p.b;
         }
     }
-    const int4 total = sum_tile(sum);
+    const int4 total = sum_tile(part, sum);
     if (threadIdx.x == 0)
         sums[blockIdx.x] = total;
 }
@@ -318,11 +318,11 @@ __device__ __forceinline__ float blurred(const float *middle, int step, const fl
 }
 
 /* Blurs the tile with its surroundings: VMAE_BLUR_PIXELS bytes, which are rounded, then normalised;
- * VMAE_BLUR_RELEASED what is normalised already. All threads call it. */
-__device__ __forceinline__ void finish_blurred(float *images, const unsigned *around, const vmae_view *view,
-                                               const tile &t, int size)
+ * VMAE_BLUR_RELEASED what is normalised already. plane, across: shared memory. All threads call it. */
+__device__ __forceinline__ void finish_blurred(float *images, float (&plane)[AROUND_ROWS * AROUND_COLUMNS],
+                                               float (&across)[AROUND_ROWS * WIDTH], const unsigned *around,
+                                               const vmae_view *view, const tile &t, int size)
 {
-    __shared__ float plane[AROUND_ROWS * AROUND_COLUMNS], across[AROUND_ROWS * WIDTH];
     const bool released = view->blur == VMAE_BLUR_RELEASED;
     const place at = place_of(threadIdx.x);
     const int x = t.x + at.column, y = t.y + at.row;
@@ -352,6 +352,7 @@ __global__ void __launch_bounds__(THREADS)
     finish_views_kernel(float *images, const unsigned *words, const of_image *seen, const vmae_view *views, int size)
 {
     __shared__ __align__(16) unsigned around[AROUND_ROWS * AROUND_COLUMNS];
+    __shared__ float plane[AROUND_ROWS * AROUND_COLUMNS], across[AROUND_ROWS * WIDTH];
     const tile t = tile_of<FINISH_HEIGHT>(size);
     const vmae_view *view = &views[t.view];
     const int split = first_of_image(view);
@@ -359,7 +360,7 @@ __global__ void __launch_bounds__(THREADS)
     const bool blurs = view->blur != VMAE_BLUR_NONE;
     take_last_steps(around, words, view, t, blurs ? REACH : 0, split, image, size);
     if (blurs)
-        finish_blurred(images, around, view, t, size);
+        finish_blurred(images, plane, across, around, view, t, size);
     else
         finish_plain(images, around, view, t, size);
 }

@@ -35,12 +35,15 @@ template <int N> static __device__ __forceinline__ int64_t tile_column()
     return ((int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x) * N;
 }
 
+/* Shared memory for part_write, __align__(16). */
+template <int N> using lane_sums = float[ROW_LANES][COLUMN_LANES * N];
+
 /* part[c] = the sum over the block's row lanes of what they hold for column c, for the columns of the tile. All threads
  * of the block call it, once. */
-template <int N> static __device__ __forceinline__ void part_write(float *part, const float (&sum)[N], int64_t d)
+template <int N>
+static __device__ __forceinline__ void part_write(float *part, lane_sums<N> &sums, const float (&sum)[N], int64_t d)
 {
     constexpr int tile = COLUMN_LANES * N;
-    __shared__ __align__(16) float sums[ROW_LANES][tile];
     store_n<N>(&sums[threadIdx.y][threadIdx.x * N], sum);
     __syncthreads();
     const int64_t first = (int64_t)blockIdx.x * tile;

@@ -68,6 +68,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(COLUMN_LANES *ROW_LANES)
     column_sum_kernel(float *parts, const T *__restrict__ x, int64_t rows, int64_t d)
 {
+    __shared__ __align__(16) lane_sums<N> sums;
     const int64_t column = tile_column<N>(), end = part_row(rows, blockIdx.y + 1, gridDim.y);
     float sum[N] = {};
     if (column < d) {
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(COLUMN_LANES *ROW_LANES)
                 sum[j] += values[j];
         }
     }
-    part_write<N>(parts + blockIdx.y * d, sum, d);
+    part_write<N>(parts + blockIdx.y * d, sums, sum, d);
 }
 
 /* A block adds the parts of COLUMN_LANES columns: each of its row lanes every ROW_LANES-th part, then the lanes. */

@@ -19,6 +19,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(COLUMN_LANES *ROW_LANES)
     gelu_grad_sum_kernel(T *dx, float *parts, const T *dy, const T *__restrict__ x, int64_t rows, int64_t d)
 {
+    __shared__ __align__(16) lane_sums<N> sums;
     const int64_t column = tile_column<N>(), end = part_row(rows, blockIdx.y + 1, gridDim.y);
     float sum[N] = {};
     if (column < d) {
@@ -35,7 +36,7 @@ __global__ void __launch_bounds__(COLUMN_LANES *ROW_LANES)
             store_n<N, WHOLE>(dx + row * d + column, gradient);
         }
     }
-    part_write<N>(parts + blockIdx.y * d, sum, d);
+    part_write<N>(parts + blockIdx.y * d, sums, sum, d);
 }
 
 vmae_status cuda_gelu(vmae_backend *be, void *y, const void *x, vmae_type type, int64_t n)
