@@ -32,6 +32,9 @@ void __tsan_set_fiber_name(void *fiber, const char *name);
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 void AnnotateBenignRaceSized(const char *file, int line, const volatile void *addr, size_t size, const char *why);
+void __tsan_java_init(size_t heap, size_t bytes);
+void __tsan_java_alloc(size_t addr, size_t bytes);
+void __tsan_java_free(size_t addr, size_t bytes);
 void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
 void AnnotateIgnoreWritesBegin(const char *file, int line);
@@ -57,6 +60,30 @@ static inline void acquire(void *edge)
     __tsan_acquire(edge);
 #else
     (void)edge;
+#endif
+}
+
+/* Memory in this range can begin anew. Once in a process: TSan takes it for a Java machine's heap, which is the one
+ * memory that it lets others give out. */
+static inline void can_begin_anew(void *p, size_t bytes)
+{
+#ifdef COC_TSAN
+    const size_t first = (size_t)p & ~(size_t)7, end = ((size_t)p + bytes + 7) & ~(size_t)7;
+    __tsan_java_init(first, end - first);
+#else
+    (void)p, (void)bytes;
+#endif
+}
+
+/* To TSan nobody has touched it yet. */
+static inline void begin_anew(void *p, size_t bytes)
+{
+#ifdef COC_TSAN
+    const size_t first = (size_t)p & ~(size_t)7, end = ((size_t)p + bytes + 7) & ~(size_t)7;
+    __tsan_java_alloc(first, end - first);
+    __tsan_java_free(first, end - first);
+#else
+    (void)p, (void)bytes;
 #endif
 }
 

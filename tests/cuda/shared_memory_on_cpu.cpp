@@ -28,6 +28,7 @@ struct StaticShared { /* of a kernel */
     const void *kernel;
     std::vector<Range> variables;
     size_t bytes = 0;
+    bool anew = false; /* TSan can be told where a block begins */
 };
 
 namespace
@@ -113,6 +114,24 @@ Object &object_of(const void *kernel)
     return *o;
 }
 
+/* A program has one object with kernels. Variables of a second one would keep what TSan knows of earlier launches:
+ * races with those of other streams would be reported that are none. */
+bool begins_anew(const Object &o)
+{
+    static const Object *told = nullptr;
+    uintptr_t first = UINTPTR_MAX, end = 0;
+    for (const Symbol &s : o.symbols)
+        if (!s.function && s.bytes) {
+            first = std::min(first, o.bias + s.value);
+            end = std::max(end, o.bias + s.value + s.bytes);
+        }
+    if (!told && end) {
+        can_begin_anew((void *)first, end - first);
+        told = &o;
+    }
+    return told == &o;
+}
+
 /* The statics of the function of that name: what link-time optimisation appended to it does not count. */
 void add_statics(StaticShared &s, const Object &o, const std::string &function)
 {
@@ -139,17 +158,9 @@ const StaticShared &statics_of(const void *kernel)
     for (const Symbol &symbol : o.symbols)
         if (symbol.function && o.bias + symbol.value == (uintptr_t)kernel && s->variables.empty())
             add_statics(*s, o, symbol.name);
+    s->anew = begins_anew(o);
     known.push_back(s);
     return *s;
-}
-
-void overlook_races(void *p, size_t bytes)
-{
-#if defined(COC_TSAN) && COC_TSAN > 1
-    AnnotateBenignRaceSized(__FILE__, __LINE__, p, bytes, "shared memory, which the next block uses again");
-#else
-    (void)p, (void)bytes;
-#endif
 }
 
 COC_PLAIN void fill(char *p, size_t bytes)
@@ -169,8 +180,6 @@ size_t static_shared_bytes(const void *kernel)
 SharedMemory::SharedMemory(const Kernel &k) : kernel(k), p(nullptr), padded((k.smem + 15) & ~(size_t)15)
 {
     statics = &statics_of(k.function);
-    for (const Range &r : statics->variables)
-        overlook_races(r.p, r.bytes);
     if (!k.smem)
         return;
     p = (unsigned char *)aligned_alloc(16, padded);
@@ -178,7 +187,9 @@ SharedMemory::SharedMemory(const Kernel &k) : kernel(k), p(nullptr), padded((k.s
     if (padded > k.smem)
         __asan_poison_memory_region(p + k.smem, padded - k.smem);
 #endif
-    overlook_races(p, k.smem);
+#if defined(COC_TSAN) && COC_TSAN > 1
+    AnnotateBenignRaceSized(__FILE__, __LINE__, p, k.smem, "dynamic shared memory, which the next block uses again");
+#endif
 }
 
 SharedMemory::~SharedMemory()
@@ -197,8 +208,11 @@ unsigned char *SharedMemory::dynamic() const
 
 void SharedMemory::undefine()
 {
-    for (const Range &r : statics->variables)
+    for (const Range &r : statics->variables) {
         fill(r.p, r.bytes);
+        if (statics->anew)
+            begin_anew(r.p, r.bytes);
+    }
     if (kernel.smem)
         fill((char *)p, kernel.smem);
 }
