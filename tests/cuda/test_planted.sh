@@ -94,6 +94,7 @@ for fault in missing_barrier missing_barrier_downward missing_syncwarp race_of_e
     finds tsan $fault "data race .*$fault"
 done
 finds tsan_blocks race_between_blocks 'data race .*race_between_blocks'
+finds tsan_blocks missing_barrier 'data race .*missing_barrier'
 finds plain divergent_barrier 'wait at different barriers: .*planted_kernels.cu:.*planted_kernels.cu:'
 finds plain barrier_not_reached 'leaves the kernel while 32 wait at a barrier'
 finds plain shuffle_in_a_branch 'deadlock of 64 threads'
