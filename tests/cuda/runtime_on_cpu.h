@@ -41,7 +41,7 @@ template <class T> T *live(const std::vector<T *> &all, const T *handle)
     return nullptr;
 }
 
-/* ---- calls: one at a time, and what refuses all of them (streams_on_cpu.cpp) ---- */
+/* ---- calls: one at a time, and what refuses all of them (errors_on_cpu.cpp) ---- */
 
 enum class Call { plain, unsafe_in_capture, even_after_a_fault };
 
@@ -52,6 +52,7 @@ cudaError_t set_error(cudaError_t error);
 /* What happens on the device, behind the host's back: prints it and aborts, or (abort_on_error = false) every later
  * call returns the code, as after a fault on a GPU. */
 void device_fault(cudaError_t code, const std::string &what);
+cudaError_t fault(); /* that code; cudaSuccess: there was none */
 
 template <class F> cudaError_t api(Call kind, F body)
 {
@@ -72,7 +73,7 @@ void open_device_memory(bool open); /* to operations; closed, ASan finds host co
 void open_pinned_memory(const void *p, size_t bytes, bool open);
 std::string memory_leaks(int *count);
 
-/* ---- kernels (cuda_on_cpu.cpp, shared_memory_on_cpu.cpp) ---- */
+/* ---- kernels (grid_on_cpu.cpp, shared_memory_on_cpu.cpp) ---- */
 
 /* TSan knows operations of one stream as ordered and those of two as not, unless an event orders them: each stream has
  * a lane, and what runs on it is one thread to TSan. Streams beyond the lanes share them. Elsewhere: calls work(). */
@@ -174,6 +175,8 @@ bool is_legacy(const CUstream_st &q);
 /* Runs it when its turn comes, or records it. */
 cudaError_t submit(cudaStream_t handle, Operation operation, Ticket *ticket = nullptr);
 void progress(const std::function<bool()> &until); /* runs what is queued until it holds; streams take turns */
+bool is_pending(const Ticket &ticket);             /* false for null */
+cudaError_t wait_for(const Ticket &ticket);        /* the host does; null: fault() at once */
 bool queued_changes_host_memory();
 
 } // namespace coc

@@ -1,4 +1,4 @@
-/* streams_on_cpu.cpp -- streams and events, copies, errors.
+/* streams_on_cpu.cpp -- streams and events, and the turns that what is queued on them takes.
  *
  * With options.deferred (COC_DEFERRED=1) a stream runs when something waits for it, and streams take turns at random,
  * so that a forgotten event and the early reuse of a pinned buffer show. Otherwise each operation runs as it is queued.
@@ -36,10 +36,6 @@ CUstream_st *legacy_stream, *thread_stream;
 uint64_t turns;
 unsigned long queued_host_changes, queued;
 
-thread_local cudaError_t last_error;
-cudaError_t fault_code;
-std::string fault_message;
-
 CUstream_st *new_stream(bool blocking)
 {
     CUstream_st *q = new CUstream_st;
@@ -61,7 +57,7 @@ void built_in_streams()
 
 void perform(const Work &run)
 {
-    if (!run || fault_code != cudaSuccess)
+    if (!run || fault() != cudaSuccess)
         return;
     open_device_memory(true);
     run();
@@ -128,11 +124,6 @@ bool runnable(const CUstream_st *q)
     return true;
 }
 
-bool is_pending(const Ticket &t)
-{
-    return t && !t->done;
-}
-
 /* The host comes after it. */
 void host_follows(const Ticket &t)
 {
@@ -140,46 +131,10 @@ void host_follows(const Ticket &t)
         acquire(&t->finished);
 }
 
-cudaError_t wait_for(const Ticket &t)
-{
-    progress([&] { return !is_pending(t); });
-    host_follows(t);
-    return fault_code;
-}
-
 } // namespace
 
 namespace coc
 {
-
-/* ---- errors ---- */
-
-cudaError_t refuse_call(Call kind)
-{
-    if (fault_code != cudaSuccess && kind != Call::even_after_a_fault)
-        return fault_code;
-    return kind == Call::unsafe_in_capture ? refuse_unsafe() : cudaSuccess;
-}
-
-cudaError_t set_error(cudaError_t error)
-{
-    if (error != cudaSuccess)
-        last_error = error;
-    return error;
-}
-
-void device_fault(cudaError_t code, const std::string &what)
-{
-    if (options.abort_on_error) {
-        fflush(stdout);
-        fprintf(stderr, "cuda_on_cpu: %s\n", what.c_str());
-        abort();
-    }
-    if (fault_code == cudaSuccess) {
-        fault_code = code;
-        fault_message = what;
-    }
-}
 
 /* ---- queues ---- */
 
@@ -216,6 +171,18 @@ void progress(const std::function<bool()> &until)
             queued--;
         }
     }
+}
+
+bool is_pending(const Ticket &t)
+{
+    return t && !t->done;
+}
+
+cudaError_t wait_for(const Ticket &t)
+{
+    progress([&] { return !is_pending(t); });
+    host_follows(t);
+    return fault();
 }
 
 bool queued_changes_host_memory()
@@ -318,140 +285,6 @@ struct AtExit {
 
 } // namespace
 
-/* ---- copies ---- */
-
-namespace
-{
-
-struct Copy {
-    char *to;
-    const char *from;
-    size_t bytes;
-    bool to_device, from_device, to_pinned, from_pinned;
-    std::shared_ptr<std::vector<char>> staged; /* what pageable memory held when the copy was queued */
-    uint64_t sum = 0;
-    bool summed = false;
-};
-
-uint64_t checksum(const char *p, size_t bytes)
-{
-    uint64_t h = 0x9E3779B97F4A7C15ull, word;
-    for (; bytes >= 8; p += 8, bytes -= 8) {
-        memcpy(&word, p, 8);
-        h = (h ^ word) * 0xFF51AFD7ED558CCDull, h ^= h >> 32;
-    }
-    for (; bytes; p++, bytes--)
-        h = (h ^ (unsigned char)*p) * 0xFF51AFD7ED558CCDull, h ^= h >> 32;
-    return h;
-}
-
-void run_copy(const Copy &c)
-{
-    if ((c.to_device && !on_device(c.to, c.bytes)) || (c.from_device && !on_device(c.from, c.bytes)))
-        return device_fault(cudaErrorIllegalAddress,
-                            "device memory of a queued copy was freed before the copy had its turn");
-    if ((c.to_pinned && !in_pinned(c.to, c.bytes)) || (c.from_pinned && !in_pinned(c.from, c.bytes)))
-        return device_fault(cudaErrorIllegalAddress,
-                            "pinned memory of a queued copy was freed before the copy had its turn");
-    if (c.summed && checksum(c.from, c.bytes) != c.sum)
-        return device_fault(cudaErrorIllegalAddress,
-                            "the host changed pinned memory while a copy from it was queued (early reuse)");
-    if (c.to_pinned)
-        open_pinned_memory(c.to, c.bytes, true);
-    memcpy(c.to, c.staged ? c.staged->data() : c.from, c.bytes);
-}
-
-/* Direction and extent. The host's side of a copy may be pinned or pageable, never the device's. */
-bool classify(Copy &c, cudaMemcpyKind kind)
-{
-    const bool any_to = place_of(c.to) == Place::device || place_of(c.to) == Place::no_block,
-               any_from = place_of(c.from) == Place::device || place_of(c.from) == Place::no_block;
-    c.to_device =
-        kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && any_to);
-    c.from_device =
-        kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice || (kind == cudaMemcpyDefault && any_from);
-    c.to_pinned = !c.to_device && in_pinned(c.to, c.bytes);
-    c.from_pinned = !c.from_device && in_pinned(c.from, c.bytes);
-    return c.to_device == any_to && c.from_device == any_from && (!c.to_device || on_device(c.to, c.bytes)) &&
-           (!c.from_device || on_device(c.from, c.bytes));
-}
-
-/* `waits`: the call returns when the copy is done. */
-cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream, bool waits)
-{
-    const CUstream_st *q = stream_of(stream);
-    Copy c{ (char *)to, (const char *)from, bytes, false, false, false, false, nullptr };
-    if (!q)
-        return cudaErrorInvalidResourceHandle;
-    if ((unsigned)kind > (unsigned)cudaMemcpyDefault)
-        return cudaErrorInvalidMemcpyDirection;
-    if (!bytes)
-        return cudaSuccess;
-    if (!to || !from || !classify(c, kind))
-        return cudaErrorInvalidValue;
-    const bool pageable_from = !c.from_device && !c.from_pinned, pageable_to = !c.to_device && !c.to_pinned;
-    if (q->capture && (pageable_from || pageable_to))
-        return refuse_capture(*q->capture, cudaErrorStreamCaptureUnsupported);
-    if (pageable_from)
-        c.staged = std::make_shared<std::vector<char>>(c.from, c.from + bytes);
-    if (options.deferred && !q->capture && c.from_pinned && !queued_changes_host_memory()) {
-        c.sum = checksum(c.from, bytes);
-        c.summed = true;
-    }
-    const bool to_pinned = c.to_pinned;
-    Operation o;
-    o.changes_host = !c.to_device;
-    o.run = [c = std::move(c)] { run_copy(c); };
-    Ticket ticket;
-    const cudaError_t error = submit(stream, std::move(o), &ticket);
-    if (error != cudaSuccess || q->capture)
-        return error;
-    if (waits || pageable_to)
-        return wait_for(ticket);
-    if (to_pinned && is_pending(ticket))
-        open_pinned_memory(to, bytes, false); /* what it holds is undefined until the copy is done */
-    return fault_code;
-}
-
-cudaError_t set_bytes(void *p, int value, size_t bytes, cudaStream_t stream)
-{
-    if (!bytes)
-        return cudaSuccess;
-    if (!on_device(p, bytes))
-        return cudaErrorInvalidValue;
-    Operation o;
-    o.run = [=] {
-        if (on_device(p, bytes))
-            memset(p, value, bytes);
-        else
-            device_fault(cudaErrorIllegalAddress, "device memory of a queued memset was freed before it had its turn");
-    };
-    return submit(stream, std::move(o));
-}
-
-} // namespace
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
-{
-    return api(Call::plain, [&] { return copy(to, from, bytes, kind, stream, false); });
-}
-
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
-{
-    return api(Call::unsafe_in_capture,
-               [&] { return copy(to, from, bytes, kind, nullptr, kind != cudaMemcpyDeviceToDevice); });
-}
-
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
-{
-    return api(Call::plain, [&] { return set_bytes(p, value, bytes, stream); });
-}
-
-cudaError_t cudaMemset(void *p, int value, size_t bytes)
-{
-    return api(Call::unsafe_in_capture, [&] { return set_bytes(p, value, bytes, nullptr); });
-}
-
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
@@ -506,7 +339,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
                 progress([&] { return other->queue.empty(); });
                 host_follows(other->last);
             }
-        return fault_code;
+        return fault();
     });
 }
 
@@ -536,7 +369,7 @@ cudaError_t cudaDeviceSynchronize(void)
         progress([] { return false; });
         for (const CUstream_st *q : streams)
             host_follows(q->last);
-        return fault_code;
+        return fault();
     });
 }
 
@@ -648,74 +481,4 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         progress([&] { return steps-- == 0; });
         return cudaErrorNotReady;
     });
-}
-
-/* ---- errors ---- */
-
-cudaError_t cudaPeekAtLastError(void)
-{
-    return fault_code != cudaSuccess ? fault_code : last_error;
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    const cudaError_t error = cudaPeekAtLastError();
-    last_error = cudaSuccess;
-    return error;
-}
-
-namespace
-{
-struct Word {
-    cudaError_t code;
-    const char *name, *text;
-};
-#define WORD(code, text)                                                                                               \
-    {                                                                                                                  \
-        code, #code, text                                                                                              \
-    }
-const Word words[] = {
-    WORD(cudaSuccess, "no error"),
-    WORD(cudaErrorInvalidValue, "invalid argument"),
-    WORD(cudaErrorMemoryAllocation, "out of memory"),
-    WORD(cudaErrorInvalidConfiguration, "invalid configuration argument"),
-    WORD(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
-    WORD(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version"),
-    WORD(cudaErrorStubLibrary, "CUDA driver is a stub library"),
-    WORD(cudaErrorNoDevice, "no CUDA-capable device is detected"),
-    WORD(cudaErrorInvalidDevice, "invalid device ordinal"),
-    WORD(cudaErrorInvalidResourceHandle, "invalid resource handle"),
-    WORD(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
-    WORD(cudaErrorNotReady, "device not ready"),
-    WORD(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
-    WORD(cudaErrorLaunchFailure, "unspecified launch failure"),
-    WORD(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
-    WORD(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
-    WORD(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate capture sequences"),
-    WORD(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began"),
-    WORD(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
-    WORD(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
-    WORD(cudaErrorStreamCaptureImplicit,
-         "operation would make the legacy stream depend on a capturing blocking stream"),
-    WORD(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream"),
-    WORD(cudaErrorStreamCaptureWrongThread, "attempt to terminate a thread-local capture sequence from another thread"),
-};
-} // namespace
-
-const char *cudaGetErrorName(cudaError_t error)
-{
-    for (const Word &w : words)
-        if (w.code == error)
-            return w.name;
-    return "unrecognized error code";
-}
-
-const char *cudaGetErrorString(cudaError_t error)
-{
-    if (error == fault_code && error != cudaSuccess)
-        return fault_message.c_str(); /* says more than a GPU would */
-    for (const Word &w : words)
-        if (w.code == error)
-            return w.text;
-    return "unrecognized error code";
 }
