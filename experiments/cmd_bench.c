@@ -39,15 +39,6 @@ static const struct argp_option option_table[] = {
     { 0 }
 };
 
-static int whole_number(struct argp_state *state, const char *name, const char *text, int least, int most)
-{
-    char *end;
-    const long value = strtol(text, &end, 10);
-    if (end == text || *end || value < least || value > most)
-        argp_error(state, "%s is %s; it must be %d to %d", name, text, least, most);
-    return (int)value;
-}
-
 /* "f32", "bf16", or both in any order, comma between them. */
 static void read_precisions(struct argp_state *state, const char *text)
 {
@@ -74,10 +65,10 @@ static error_t on_option(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case 's': a->steps = whole_number(state, "steps", value, WARM_UP + 1, STEPS_MAX); return 0;
+    case 's': a->steps = vmae_whole_argument(state, "steps", value, WARM_UP + 1, STEPS_MAX); return 0;
     case 'p': read_precisions(state, value); return 0;
-    case 't': a->threads = whole_number(state, "threads", value, 1, 1024); return 0;
-    case 'b': a->pairs = whole_number(state, "pairs", value, 2, 1000000); return 0;
+    case 't': a->threads = vmae_whole_argument(state, "threads", value, 1, 1024); return 0;
+    case 'b': a->pairs = vmae_whole_argument(state, "pairs", value, 2, 1000000); return 0;
     case 'd': a->device = value; return 0;
     case 'r': a->predict = value; return 0;
     case 'o': a->ops = true; return 0;
@@ -204,6 +195,14 @@ static json_t *json_of(const char *size, const char *precision, const timing *r)
                      "pairs", (json_int_t)r->pairs, "step_ms", 1e3 * r->median, "least_ms", 1e3 * r->least, "most_ms",
                      1e3 * r->most, "images_per_s", 2.0 * (double)r->pairs / r->median, "gflops_per_s",
                      r->flops / r->median / 1e9, "roof_gflops_per_s", r->roof, "graph_bytes", (json_int_t)r->memory);
+}
+
+vmae_status vmae_bench_check(const char *size)
+{
+    vmae_config *config = NULL;
+    const vmae_status st = configure(&config, &(arguments){ .device = "auto" }, size, "f32");
+    vmae_config_free(config);
+    return st;
 }
 
 vmae_status vmae_bench_one(const char *size, int pairs, const char *device, json_t *list)

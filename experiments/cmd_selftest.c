@@ -20,13 +20,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef struct arguments {
-    const char *device, *only, *output, *sizes, *golden;
-    bool verbose, quick, plain;
-    int threads;
-} arguments;
+enum { PLAIN = 256, GOLDEN, MODELS_MAX = 8 };
 
-enum { PLAIN = 256, GOLDEN };
+typedef struct arguments {
+    const char *device, *only, *output, *golden;
+    struct {
+        char size[16];
+        int pairs;        /* 0: bench's default */
+    } models[MODELS_MAX]; /* to be timed */
+    int model_count, threads;
+    bool verbose, quick, plain;
+} arguments;
 
 static const struct argp_option option_table[] = {
     { "device", 'd', "DEVICE", 0, "what to test: cuda (default), cuda:N, or cpu", 0 },
@@ -41,6 +45,24 @@ static const struct argp_option option_table[] = {
     { 0 }
 };
 
+/* "base:64,large" or "none" */
+static void read_sizes(struct argp_state *state, char *list)
+{
+    arguments *a = state->input;
+    a->model_count = 0;
+    if (strcmp(list, "none") == 0)
+        return;
+    for (char *item; (item = strsep(&list, ",")); a->model_count++) {
+        if (a->model_count == MODELS_MAX)
+            argp_error(state, "more than %d sizes", MODELS_MAX);
+        const char *size = strsep(&item, ":");
+        a->models[a->model_count].pairs = item ? vmae_whole_argument(state, "pairs", item, 2, 1000000) : 0;
+        snprintf(a->models[a->model_count].size, sizeof a->models->size, "%s", size);
+        if (vmae_bench_check(size) != VMAE_OK)
+            argp_error(state, "%s", vmae_error());
+    }
+}
+
 static error_t on_option(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
@@ -49,17 +71,10 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     case 'g': a->only = value; return 0;
     case GOLDEN: a->golden = value; return 0;
     case 'o': a->output = value; return 0;
-    case 's': a->sizes = value; return 0;
+    case 's': read_sizes(state, value); return 0;
     case 'q': a->quick = true; return 0;
     case 'v': a->verbose = true; return 0;
-    case 't': {
-        char *end;
-        const long threads = strtol(value, &end, 10);
-        if (end == value || *end || threads < 1 || threads > 1024)
-            argp_error(state, "threads is %s; it must be 1 to 1024", value);
-        a->threads = (int)threads;
-        return 0;
-    }
+    case 't': a->threads = vmae_whole_argument(state, "threads", value, 1, 1024); return 0;
     case PLAIN: a->plain = true; return 0;
     case ARGP_KEY_ARG: argp_error(state, "%s is one argument too many", value); return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -164,17 +179,13 @@ static bool sanitize(const arguments *a, json_t *report)
 
 static void time_models(const arguments *a, json_t *report)
 {
-    char list[256];
-    snprintf(list, sizeof list, "%s", a->sizes);
     json_t *timings = json_array();
-    for (char *rest = list, *item; (item = strsep(&rest, ",")) && *item && strcmp(item, "none") != 0;) {
-        char *colon = strchr(item, ':');
-        if (colon)
-            *colon = '\0';
-        const vmae_status st = vmae_bench_one(item, colon ? atoi(colon + 1) : 0, a->device, timings);
-        if (st != VMAE_OK)
-            printf("timing %s: %s\n", item, vmae_error());
-    }
+    for (int i = 0; i < a->model_count; i++)
+        if (vmae_bench_one(a->models[i].size, a->models[i].pairs, a->device, timings) != VMAE_OK) {
+            printf("timing %s: %s\n", a->models[i].size, vmae_error());
+            json_array_append_new(timings, json_pack("{s:s, s:i, s:s}", "size", a->models[i].size, "pairs",
+                                                     a->models[i].pairs, "error", vmae_error()));
+        }
     json_object_set_new(report, "timings", timings);
 }
 
@@ -245,7 +256,10 @@ int vmae_cmd_selftest(int argc, char **argv)
         NULL,
         NULL
     };
-    arguments a = { .device = "cuda", .output = "vicmae-selftest.json", .sizes = "base:64,large:64" };
+    arguments a = { .device = "cuda",
+                    .output = "vicmae-selftest.json",
+                    .models = { { "base", 64 }, { "large", 64 } },
+                    .model_count = 2 };
     vmae_backend *device = NULL;
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &a);

@@ -28,6 +28,15 @@ int vmae_report(vmae_status status)
     return vmae_exit_code(status);
 }
 
+int vmae_whole_argument(struct argp_state *state, const char *name, const char *text, int least, int most)
+{
+    char *end;
+    const long value = strtol(text, &end, 10);
+    if (end == text || *end || value < least || value > most)
+        argp_error(state, "%s is %s; it must be %d to %d", name, text, least, most);
+    return (int)value;
+}
+
 static void print_help(FILE *to)
 {
     size_t count;

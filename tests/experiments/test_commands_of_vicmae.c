@@ -185,6 +185,22 @@ TEST(options_of_every_protocol_are_listed_for_programs_too)
     }
 }
 
+TEST(selftest_refuses_what_it_cannot_time_before_it_begins)
+{
+    static const char *const wrong[][2] = { { "enormous", "model.size is enormous; it must be one of" },
+                                            { "nano,", "model.size is " },
+                                            { "nano:1", "pairs is 1; it must be 2 to" },
+                                            { "nano:many", "pairs is many; it must be 2 to" },
+                                            { "nano,nano,nano,nano,nano,nano,nano,nano,nano", "more than 8 sizes" } };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        RUN_CODE(2, NULL, "selftest", "--device", "cpu", "--sizes", wrong[i][0]);
+        CHECK_STR(vicmae_err(), wrong[i][1]);
+        CHECK_EQ(strlen(vicmae_out()), 0);
+    }
+    RUN_CODE(2, NULL, "selftest", "--threads", "0");
+    CHECK_STR(vicmae_err(), "threads is 0; it must be 1 to 1024");
+}
+
 TEST(selftest_ends_in_a_verdict_and_a_report)
 {
     const char *report = here("selftest.json");
