@@ -12,23 +12,18 @@
 static const char *const cases[] = { "vicmae_mean_r50", "vicmae_mean_r75", "vicmae_max_r50", "vicmae_max_r75",
                                      "vicmae_gem_r50",  "vicmae_gem_r75",  "vicmae_cls_r50", "vicmae_cls_r75" };
 
-static double number(const vmae_checkpoint *file, const char *key, double otherwise)
-{
-    const char *text = vmae_checkpoint_metadata(file, key);
-    return text ? strtod(text, NULL) : otherwise;
-}
-
 static vmae_status run_case(session *s, vmae_backend *be, const vmae_checkpoint *file, const vmae_checkpoint *start,
                             const vmae_checkpoint *inputs, float loss[LOSSES])
 {
     const vmae_model_config config = golden_set_model(file);
     VMAE_TRY(vmae_model_check(&config));
-    VMAE_TRY(
-        session_open(s, be, &config, (int64_t)number(file, "batch", 0.0), number(file, "temperature", 0.1), VMAE_F32));
+    VMAE_TRY(session_open(s, be, &config, (int64_t)golden_set_number(file, "batch", 0.0),
+                          golden_set_number(file, "temperature", 0.1), VMAE_F32));
     VMAE_TRY(golden_set_params(s->params, file, start));
     VMAE_TRY(golden_set_views(s->g, s->model.images, inputs, "x"));
     VMAE_TRY(golden_set_views(s->g, s->model.noise, inputs, "noise"));
-    return session_run(s, (float)number(file, "weight_recon", 1.0), (float)number(file, "weight_contrast", 1.0), loss);
+    return session_run(s, (float)golden_set_number(file, "weight_recon", 1.0),
+                       (float)golden_set_number(file, "weight_contrast", 1.0), loss);
 }
 
 static vmae_status compare_losses(const float loss[LOSSES], const vmae_checkpoint *file, double *worst)

@@ -14,10 +14,15 @@ vmae_status golden_set_open(vmae_checkpoint **file, const char *folder, const ch
     return vmae_checkpoint_open(file, path);
 }
 
-static int64_t size_of(const vmae_checkpoint *file, const char *key, int64_t otherwise)
+double golden_set_number(const vmae_checkpoint *file, const char *key, double otherwise)
 {
     const char *text = vmae_checkpoint_metadata(file, key);
-    return text ? strtoll(text, NULL, 10) : otherwise;
+    return text ? strtod(text, NULL) : otherwise;
+}
+
+static int64_t size_of(const vmae_checkpoint *file, const char *key, int64_t otherwise)
+{
+    return (int64_t)golden_set_number(file, key, (double)otherwise);
 }
 
 static vmae_pool pool_of(const vmae_checkpoint *file)
@@ -32,8 +37,7 @@ vmae_model_config golden_set_model(const vmae_checkpoint *file)
 {
     const int64_t dim = size_of(file, "dim", 0), decoder_dim = size_of(file, "dec_dim", 32),
                   ratio = size_of(file, "mlp_ratio", 4);
-    const char *mask_ratio = vmae_checkpoint_metadata(file, "mask_ratio"),
-               *norm_pix = vmae_checkpoint_metadata(file, "norm_pix");
+    const char *norm_pix = vmae_checkpoint_metadata(file, "norm_pix");
     return (vmae_model_config){ .image_size = size_of(file, "img", 0),
                                 .patch_size = size_of(file, "patch", 0),
                                 .channels = 3,
@@ -48,7 +52,7 @@ vmae_model_config golden_set_model(const vmae_checkpoint *file)
                                 .projector_hidden = size_of(file, "proj_hidden", 8),
                                 .projector_out = size_of(file, "proj_out", 8),
                                 .pool = pool_of(file),
-                                .mask_ratio = mask_ratio ? strtod(mask_ratio, NULL) : 0.5,
+                                .mask_ratio = golden_set_number(file, "mask_ratio", 0.5),
                                 .norm_pix = norm_pix && strcmp(norm_pix, "true") == 0 };
 }
 

@@ -7,6 +7,8 @@
 
 /* Opens <folder>/<name>.safetensors. The caller frees *file. */
 vmae_status golden_set_open(vmae_checkpoint **file, const char *folder, const char *name);
+/* A number of the metadata; `otherwise` if it is absent. */
+double golden_set_number(const vmae_checkpoint *file, const char *key, double otherwise);
 /* The model that a file's case is of; what it does not say is as the set's generator has it. */
 vmae_model_config golden_set_model(const vmae_checkpoint *file);
 /* An F32 tensor of `count` values, in the file's memory. VMAE_EDATA if there is none such. */

@@ -95,7 +95,6 @@ struct Scheduler {
     const void *host_bottom;
     size_t host_size;
     bool failed;
-    std::string failure;
     void *start, *end, *barrier; /* happens-before edges: host to threads, threads to host, of the coming barrier */
 };
 extern Scheduler sched;

@@ -22,9 +22,8 @@ vmae_checkpoint *golden_open(const char *name)
 
 double golden_number(const vmae_checkpoint *file, const char *key)
 {
-    const char *text = vmae_checkpoint_metadata(file, key);
-    vmae_check(text, __FILE__, __LINE__, "the golden file has no metadata %s", key);
-    return text ? strtod(text, NULL) : 0.0;
+    vmae_check(vmae_checkpoint_metadata(file, key), __FILE__, __LINE__, "the golden file has no metadata %s", key);
+    return golden_set_number(file, key, 0.0);
 }
 
 bool golden_flag(const vmae_checkpoint *file, const char *key)
