@@ -9,6 +9,7 @@
 #include "engine/core/log.h"
 #include "engine/core/mem.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,15 @@ static vmae_status allocate_views(const vmae_loader *loader, loader_entry *made,
     return made->pixels ? VMAE_OK : VMAE_ENOMEM;
 }
 
+/* How short the short side of a decoded image may be, so that no crop has to be enlarged that would not be at full
+ * size: the narrowest crop has sides of sqrt(area_min * 3/4) of the short side. 0: full size. */
+static int least_side(const vmae_augment *view)
+{
+    const double share = view->crop ? sqrt((double)view->crop_area_min * 0.75) : (double)view->crop_ratio;
+    const double side = share > 0.0 ? ceil(view->size / share) : 0.0;
+    return side < 65536.0 ? (int)side : 0;
+}
+
 static vmae_status allocate(vmae_loader *loader)
 {
     const vmae_loader_spec *spec = &loader->spec;
@@ -152,7 +162,7 @@ static vmae_status allocate(vmae_loader *loader)
     int64_t batch = 0;
     for (int i = 0; i < spec->source_count; i++) {
         const vmae_augment *view = loader->sources[i].view;
-        const int least[2] = { loader_least_side(&view[0]), spec->pairs ? loader_least_side(&view[1]) : 1 };
+        const int least[2] = { least_side(&view[0]), spec->pairs ? least_side(&view[1]) : 1 };
         loader->least[i] = !least[0] || !least[1] ? 0 : least[0] > least[1] ? least[0] : least[1];
         batch += loader->sources[i].batch;
         if (batch > 1 << 24)

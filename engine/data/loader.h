@@ -65,9 +65,6 @@ typedef struct loader_worker {
 /* Makes the sample of one ticket (to->step, slot); a bad one is replaced by the next of its dataset, with the
  * augmentation of its own place. Without the lock. */
 vmae_status loader_make_sample(vmae_loader *loader, loader_entry *to, int slot, loader_worker *own);
-/* How short the short side of a decoded image may be, so that no crop has to be enlarged that would not be at full
- * size. 0: full size. */
-int loader_least_side(const vmae_augment *view);
 /* Numbers of one view. */
 size_t loader_view_floats(const vmae_loader *loader);
 

@@ -3,7 +3,6 @@
 
 #include "engine/core/mem.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,14 +11,6 @@
 static uint64_t seed_of(const vmae_loader *loader, int source)
 {
     return loader->spec.seed + (uint64_t)source * 0x9e3779b97f4a7c15u;
-}
-
-/* The narrowest crop has sides of sqrt(area_min * 3/4) of the short side. */
-int loader_least_side(const vmae_augment *view)
-{
-    const double share = view->crop ? sqrt((double)view->crop_area_min * 0.75) : (double)view->crop_ratio;
-    const double side = share > 0.0 ? ceil(view->size / share) : 0.0;
-    return side < 65536.0 ? (int)side : 0;
 }
 
 static vmae_status decode_clip(const vmae_loader *loader, const vmae_source *source, vmae_rng *rng, int64_t index,
